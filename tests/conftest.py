@@ -181,9 +181,15 @@ def start_server() -> Iterator[Callable[..., ServerProcess]]:
 
 @pytest.fixture(scope="session")
 def chromium_path() -> str | None:
-    """Return the machine's Chromium for Playwright's `executable_path`; None lets Playwright use its own download."""
+    """Return the machine's Chromium for Playwright's `executable_path`; None lets Playwright use its own download.
+
+    Each is asked for its version, as in `.ci/setup`: Ubuntu's chromium-browser is a script that only points at a snap.
+    """
     names = ("chromium", "google-chrome", "google-chrome-stable", "chromium-browser")
-    return next(filter(None, map(shutil.which, names)), None)
+    for path in filter(None, map(shutil.which, names)):
+        if subprocess.run([path, "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+            return path
+    return None
 
 
 @pytest.fixture

@@ -1,0 +1,22 @@
+.PHONY: setup check test bench serve
+
+setup:
+	sh .ci/setup test check
+
+check:
+	sh .ci/setup check
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+test:
+	sh .ci/setup test
+	.venv/bin/python -m pytest
+
+bench:
+	sh .ci/setup
+	.venv/bin/python benchmarks/bench_fanout.py
+
+serve:
+	sh .ci/setup
+	.venv/bin/python -m ticker --feed simulated
