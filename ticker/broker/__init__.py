@@ -1,0 +1,1 @@
+"""Carries Blocks from publishers to consumers."""

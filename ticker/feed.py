@@ -1,0 +1,196 @@
+"""What a feed is: a source of ticks, and the door through which it hands them over.
+
+A feed is found by the entry-point group `ticker.feeds` or named as `package.module:Class`. The shortest one writes only
+`run`; everything else has a default here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import ClassVar, Protocol, Self
+
+import numpy as np
+
+from ticker.clock import Clock, SystemClock
+from ticker.columns import Ticks, columns_of
+from ticker.model import INTERVALS_S, Instrument
+
+log = logging.getLogger(__name__)
+
+
+class FatalFeedError(Exception):
+    """The feed failed for good; its message is one line for the person who started the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Says that a feed's time is not now. `speed` 10 is ten times as fast as it happened, None as fast as possible."""
+
+    speed: float | None
+
+
+class Emit(Protocol):
+    """The door between a feed and the server. Calling it never waits and keeps no reference to what the feed may change.
+
+    What cannot be taken is refused here, counted and logged once: a symbol that was not announced, columns of another
+    shape. A row older than its predecessor in its channel is given its predecessor's time, and counted.
+    """
+
+    def __call__(self, ticks: Ticks) -> None:
+        """Hand over ticks. The server may read the arrays until it has flushed them, so never write to them again."""
+
+    def time(self, time_ns: int) -> None:
+        """Move the feed's clock (UNIX nanoseconds) without ticks. Also a sign of life: a feed that waits calls it at
+        least once a second of real time, so that bars end and no silence alarm is raised."""
+
+    def instruments(self, instruments: Sequence[Instrument]) -> None:
+        """Announce symbols that appear after `prepare`. Announcing one again is no error unless its scales differ."""
+
+    def gap(self, kind: str, symbol: str, missed: int, interval_s: int = 0) -> None:
+        """Tell that `missed` rows of a channel were lost before they reached the feed, just before its next tick."""
+
+    def flush(self) -> None:
+        """Number and publish what was emitted so far, now rather than at the end of the batching window."""
+
+    async def ready(self) -> None:
+        """Return when every client in mode `all` keeps up: the back-pressure of a replay. A live feed never asks."""
+
+    async def subscribers(self, count: int, quiet_s: float = 0.5) -> None:
+        """Return when `count` clients have subscribed in mode `all` and no further command came for `quiet_s`."""
+
+
+class Feed:
+    """A source of ticks. Subclass it and write `run`; override what else differs.
+
+    Life: `from_options` → `prepare` (before the port is announced) → `run`, again after a failure with back-off.
+    """
+
+    name: ClassVar[str] = ""
+    """How the feed is called in `welcome.feed`; the class's name in lower case unless given."""
+    summary: ClassVar[str] = ""
+    """One line for `--list-feeds`; the first line of the docstring unless given."""
+
+    kinds: tuple[str, ...] = ("trades",)
+    """What it emits: any of `trades`, `quotes`, `bars`. May be set by `prepare`. Bars are folded from trades by the server."""
+    bars_s: tuple[int, ...] = ()
+    """Intervals in seconds of the bars that it emits itself; the server folds their multiples among the usual five."""
+    replay: Replay | None = None
+    """None when the feed's time is now."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
+
+    @classmethod
+    def options(cls, parser: argparse._ArgumentGroup) -> None:
+        """Add the feed's command-line options (`--name`, each with a help text and a default)."""
+
+    @classmethod
+    def from_options(cls, args: argparse.Namespace, clock: Clock) -> Self:
+        """Make the feed from parsed options. Raises ValueError with one line that says what would be right."""
+        return cls(clock)
+
+    async def prepare(self) -> Sequence[Instrument]:
+        """Scan, connect, learn the symbols. Raises FatalFeedError: no port is opened, and the message is all that is shown."""
+        return ()
+
+    async def run(self, emit: Emit) -> None:
+        """Emit until there is no more. Return = ended, FatalFeedError = failed for good, any other exception = restart
+        with back-off, cancellation = stop."""
+        raise NotImplementedError
+
+    @classmethod
+    def intervals(cls, kinds: Sequence[str], bars_s: Sequence[int]) -> tuple[int, ...]:
+        """Return the bar intervals that can be had: the usual five from trades, else those emitted and their multiples."""
+        if "trades" in kinds:
+            return tuple(sorted({*INTERVALS_S, *bars_s}))
+        multiples = {i for i in INTERVALS_S for base in bars_s if i % base == 0}
+        return tuple(sorted({*bars_s, *multiples}))
+
+
+class TickWriter:
+    """For sources that speak one tick at a time: takes text, Decimals or numbers and emits columns of whole numbers.
+
+    Each value is refused, counted and logged once per symbol and reason if it is no finite number or has more decimals
+    than the instrument's scale: a price is never rounded. Call `flush` at the end of each message of the source.
+    """
+
+    def __init__(self, emit: Emit, instruments: Sequence[Instrument]) -> None:
+        self._emit = emit
+        self._instruments: Mapping[str, Instrument] = {each.symbol: each for each in instruments}
+        self._symbols = tuple(self._instruments)
+        self._codes = {symbol: code for code, symbol in enumerate(self._symbols)}
+        self._rows: dict[str, list[tuple[int, ...]]] = {}
+        self._complained: set[tuple[str, str]] = set()
+        self.refused = 0
+
+    def trade(self, symbol: str, time_ns: int, price: object, size: object) -> bool:
+        """Write one trade; return whether it was taken."""
+        return self._write("trades", symbol, time_ns, price, size)
+
+    def quote(
+        self, symbol: str, time_ns: int, bid_price: object, bid_size: object, ask_price: object, ask_size: object
+    ) -> bool:
+        """Write one best bid and ask; return whether it was taken."""
+        return self._write("quotes", symbol, time_ns, bid_price, bid_size, ask_price, ask_size)
+
+    def flush(self) -> None:
+        """Emit what was written since the last call, one Ticks for each kind."""
+        for kind, rows in self._rows.items():
+            codes, *columns = np.array(rows, np.int64).T.copy()
+            self._emit(Ticks(kind, self._symbols, codes, tuple(columns)))
+        self._rows.clear()
+
+    def _write(self, kind: str, symbol: str, time_ns: int, *values: object) -> bool:
+        try:
+            instrument = self._instruments[symbol]
+            numbers = [
+                exact(value, instrument.scale(column.quantity))
+                for column, value in zip(columns_of(kind)[1:], values, strict=True)
+            ]
+        except KeyError:
+            return self._refuse(symbol, "no such instrument")
+        except ValueError as error:
+            return self._refuse(symbol, str(error))
+        time = time_ns // 10 ** (9 - instrument.time_scale)
+        self._rows.setdefault(kind, []).append((self._codes[symbol], time, *numbers))
+        return True
+
+    def _refuse(self, symbol: str, reason: str) -> bool:
+        self.refused += 1
+        if (symbol, reason) not in self._complained and len(self._complained) < 100:
+            self._complained.add((symbol, reason))
+            log.warning("tick of %r refused: %s", symbol, reason)
+        return False
+
+
+def exact(value: object, scale: int) -> int:
+    """Return `value` (text, int, Decimal or float by its shortest decimal) as a whole number at `scale`.
+
+    Raises ValueError where it is no finite number, has digits beyond the scale, or does not fit 64 bits.
+    """
+    try:
+        number = Decimal(repr(value) if isinstance(value, float) else str(value))
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is not a number") from None
+    if not number.is_finite():
+        raise ValueError(f"{value!r} is not a finite number")
+    sign, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)
+    shift = exponent + scale
+    whole = int("".join(map(str, digits)))
+    if shift > 40 and whole:
+        raise ValueError(f"{value!r} does not fit 64 bits at scale {scale}")
+    if shift >= 0:
+        whole *= 10 ** min(shift, 40)
+    else:
+        whole, rest = divmod(whole, 10 ** min(-shift, 60))
+        if rest:
+            raise ValueError(f"{value!r} has more than {scale} decimals")
+    whole = -whole if sign else whole
+    if not -(2**63) <= whole < 2**63:
+        raise ValueError(f"{value!r} does not fit 64 bits at scale {scale}")
+    return whole

@@ -1,0 +1,1 @@
+"""The Tornado shell: sockets and HTTP around the stream."""
