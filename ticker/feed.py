@@ -21,6 +21,9 @@ from ticker.model import INTERVALS_S, Instrument
 
 log = logging.getLogger(__name__)
 
+MOST_COMPLAINTS = 100
+"""How many different refusals a TickWriter logs."""
+
 
 class FatalFeedError(Exception):
     """The feed failed for good; its message is one line for the person who started the server."""
@@ -34,7 +37,7 @@ class Replay:
 
 
 class Emit(Protocol):
-    """The door between a feed and the server. Calling it never waits and keeps no reference to what the feed may change.
+    """The door between a feed and the server. Calling it never waits.
 
     What cannot be taken is refused here, counted and logged once: a symbol that was not announced, columns of another
     shape. A row older than its predecessor in its channel is given its predecessor's time, and counted.
@@ -75,11 +78,17 @@ class Feed:
     """One line for `--list-feeds`; the first line of the docstring unless given."""
 
     kinds: tuple[str, ...] = ("trades",)
-    """What it emits: any of `trades`, `quotes`, `bars`. May be set by `prepare`. Bars are folded from trades by the server."""
+    """What it emits: any of `trades`, `quotes`, `bars`. May be set by `prepare`. The server folds bars from trades."""
     bars_s: tuple[int, ...] = ()
     """Intervals in seconds of the bars that it emits itself; the server folds their multiples among the usual five."""
     replay: Replay | None = None
     """None when the feed's time is now."""
+
+    def __init_subclass__(cls) -> None:
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__.lower()
+        if "summary" not in cls.__dict__:
+            cls.summary = (cls.__doc__ or "").strip().partition("\n")[0]
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
@@ -94,7 +103,7 @@ class Feed:
         return cls(clock)
 
     async def prepare(self) -> Sequence[Instrument]:
-        """Scan, connect, learn the symbols. Raises FatalFeedError: no port is opened, and the message is all that is shown."""
+        """Scan, connect, learn the symbols. Raises FatalFeedError: then no port is opened and its message is shown."""
         return ()
 
     async def run(self, emit: Emit) -> None:
@@ -104,7 +113,7 @@ class Feed:
 
     @classmethod
     def intervals(cls, kinds: Sequence[str], bars_s: Sequence[int]) -> tuple[int, ...]:
-        """Return the bar intervals that can be had: the usual five from trades, else those emitted and their multiples."""
+        """Return the bar intervals that can be had: the usual five from trades, else those emitted and multiples."""
         if "trades" in kinds:
             return tuple(sorted({*INTERVALS_S, *bars_s}))
         multiples = {i for i in INTERVALS_S for base in bars_s if i % base == 0}
@@ -114,8 +123,9 @@ class Feed:
 class TickWriter:
     """For sources that speak one tick at a time: takes text, Decimals or numbers and emits columns of whole numbers.
 
-    Each value is refused, counted and logged once per symbol and reason if it is no finite number or has more decimals
-    than the instrument's scale: a price is never rounded. Call `flush` at the end of each message of the source.
+    A tick is refused, counted and logged once per symbol and reason if a value of it is no finite number or has more
+    decimals than the instrument's scale: a price is never rounded. Call `flush` at the end of each of the source's
+    messages.
     """
 
     def __init__(self, emit: Emit, instruments: Sequence[Instrument]) -> None:
@@ -139,58 +149,71 @@ class TickWriter:
 
     def flush(self) -> None:
         """Emit what was written since the last call, one Ticks for each kind."""
-        for kind, rows in self._rows.items():
+        written, self._rows = self._rows, {}
+        for kind, rows in written.items():
             codes, *columns = np.array(rows, np.int64).T.copy()
             self._emit(Ticks(kind, self._symbols, codes, tuple(columns)))
-        self._rows.clear()
 
     def _write(self, kind: str, symbol: str, time_ns: int, *values: object) -> bool:
-        try:
-            instrument = self._instruments[symbol]
-            numbers = [
-                exact(value, instrument.scale(column.quantity))
-                for column, value in zip(columns_of(kind)[1:], values, strict=True)
-            ]
-        except KeyError:
+        instrument = self._instruments.get(symbol)
+        if instrument is None:
             return self._refuse(symbol, "no such instrument")
-        except ValueError as error:
-            return self._refuse(symbol, str(error))
-        time = time_ns // 10 ** (9 - instrument.time_scale)
+        if not -(2**63) <= time_ns < 2**63:
+            return self._refuse(symbol, "time: no UNIX time in nanoseconds", time_ns)
+        numbers = []
+        for column, value in zip(columns_of(kind)[1:], values, strict=True):
+            try:
+                numbers.append(exact(value, instrument.scale(column.quantity)))
+            except InexactError as error:
+                return self._refuse(symbol, f"{column.name}: {error.reason}", value)
+        time = int(time_ns) // 10 ** (9 - instrument.time_scale)
         self._rows.setdefault(kind, []).append((self._codes[symbol], time, *numbers))
         return True
 
-    def _refuse(self, symbol: str, reason: str) -> bool:
+    def _refuse(self, symbol: str, reason: str, *value: object) -> bool:
         self.refused += 1
-        if (symbol, reason) not in self._complained and len(self._complained) < 100:
+        if (symbol, reason) not in self._complained and len(self._complained) < MOST_COMPLAINTS:
             self._complained.add((symbol, reason))
-            log.warning("tick of %r refused: %s", symbol, reason)
+            log.warning("tick of %r refused: %s%s", symbol, reason, f": {value[0]!r}" if value else "")
         return False
+
+
+class InexactError(ValueError):
+    """A value cannot be a whole number at its scale; `reason` tells why without the value."""
+
+    def __init__(self, reason: str, value: object) -> None:
+        super().__init__(f"{reason}: {value!r}")
+        self.reason = reason
 
 
 def exact(value: object, scale: int) -> int:
     """Return `value` (text, int, Decimal or float by its shortest decimal) as a whole number at `scale`.
 
-    Raises ValueError where it is no finite number, has digits beyond the scale, or does not fit 64 bits.
+    Raises InexactError where it is no finite number, has digits beyond the scale, or does not fit 64 bits.
     """
+    text = repr(float(value)) if isinstance(value, float) else str(value)  # a numpy float's own repr names its type
     try:
-        number = Decimal(repr(value) if isinstance(value, float) else str(value))
+        number = Decimal(text)
     except InvalidOperation:
-        raise ValueError(f"{value!r} is not a number") from None
-    if not number.is_finite():
-        raise ValueError(f"{value!r} is not a finite number")
+        raise InexactError("not a number", value) from None
+    if not number.is_finite() or "_" in text:  # Decimal takes Python's 1_000
+        raise InexactError("not a number", value)
     sign, digits, exponent = number.as_tuple()
-    assert isinstance(exponent, int)
-    shift = exponent + scale
-    whole = int("".join(map(str, digits)))
-    if shift > 40 and whole:
-        raise ValueError(f"{value!r} does not fit 64 bits at scale {scale}")
-    if shift >= 0:
-        whole *= 10 ** min(shift, 40)
-    else:
-        whole, rest = divmod(whole, 10 ** min(-shift, 60))
-        if rest:
-            raise ValueError(f"{value!r} has more than {scale} decimals")
+    whole = _scaled(digits, int(exponent) + scale)
+    if whole is None:
+        raise InexactError(f"more than {scale} decimals", value)
     whole = -whole if sign else whole
     if not -(2**63) <= whole < 2**63:
-        raise ValueError(f"{value!r} does not fit 64 bits at scale {scale}")
+        raise InexactError(f"does not fit 64 bits at scale {scale}", value)
     return whole
+
+
+def _scaled(digits: tuple[int, ...], shift: int) -> int | None:
+    """Return `digits` times 10**shift, cut to 21 digits, which is too large anyway; None if that is no whole number."""
+    end = max(len(digits) + min(shift, 0), 0)
+    if any(digits[end:]):
+        return None
+    whole = "".join(map(str, digits[:end])).lstrip("0")
+    if whole:
+        whole += "0" * min(max(shift, 0), 21)
+    return int(whole[:21] or 0)
