@@ -1,0 +1,276 @@
+"""The command line: reads what is wanted, starts the node, says where it listens, ends it on a signal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, Protocol, Self
+
+import ticker
+from ticker import plugins
+from ticker.clock import Clock, SystemClock
+from ticker.config import Environment, Parser, Settings, UsageError, add_options, raise_file_limit
+from ticker.feed import FatalFeedError, Feed
+
+log = logging.getLogger(__name__)
+
+STOP_S = 4.5
+"""How long stopping may take before the process is ended regardless."""
+
+DESCRIPTION = """\
+Stream live market data to any number of bots and dashboards over WebSocket.
+
+Once it says "listening on http://127.0.0.1:8888/", open that address in a browser for a page of live prices, or
+connect a bot to ws://127.0.0.1:8888/stream. Logs go to stderr.
+"""
+EXAMPLES = """\
+examples:
+  python -m ticker --feed simulated                        a market that never closes
+  python -m ticker --feed simulated --symbols AAPL,MSFT --rate 5000 --port 9000
+  python -m ticker --feed csv trades.csv.gz --speed 10     a replay, ten times as fast as it happened
+  python -m ticker --feed my_feeds.kraken:KrakenFeed       a feed of your own
+  python -m ticker --feed csv --help                       with the options of that feed
+  TICKER_PORT=9000 python -m ticker --feed simulated       each option is an environment variable, too
+
+exit codes: 0 ended by SIGINT or SIGTERM, 1 it cannot run (the port is in use, the file is not good), 2 a bad option
+"""
+
+
+class Node(Protocol):
+    """What the command line wants of a server: `ticker.node.Node` is the one."""
+
+    async def start(self) -> str:
+        """Prepare the feed, listen, return the URL. Raises FatalFeedError or OSError."""
+        ...
+
+    async def stop(self) -> None: ...
+
+
+NodeFactory = Callable[[Settings, Feed, Clock], Node]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says; return the exit code. What can be expected to go wrong is one line on stderr."""
+    try:
+        return _main(sys.argv[1:] if argv is None else argv)
+    except UsageError as error:
+        complain(str(error))
+        return 2
+    except KeyboardInterrupt:  # before the server has its own handler
+        return 128 + signal.SIGINT
+
+
+def _main(arguments: Sequence[str]) -> int:
+    environment = Environment(os.environ)
+    first = _first_parser()
+    environment.apply(first, arguments)
+    wanted, _ = first.parse_known_args(arguments)
+    if wanted.version:
+        say(f"tickercast {ticker.__version__}")
+        return 0
+    if wanted.list_feeds:
+        say(feed_list())
+        return 0
+    if wanted.feed is None and not wanted.help:
+        raise UsageError(f"--feed: expected a feed's name, one of {', '.join(plugins.names())}; --help tells more")
+    try:
+        feed_class = None if wanted.feed is None else plugins.load(wanted.feed)
+    except plugins.PluginError as error:
+        raise UsageError(environment.renamed(f"--feed: {error}", arguments)) from error
+    parser = _whole_parser(wanted.feed, feed_class)
+    if feed_class is None or wanted.help:
+        say(parser.format_help().rstrip())
+        return 0
+    environment.apply(parser, arguments)
+    args = parser.parse_everything(arguments)
+    settings = Settings.from_options(args)
+    clock = SystemClock()
+    try:
+        feed = feed_class.from_options(args, clock)
+    except ValueError as error:
+        raise UsageError(environment.renamed(str(error), arguments)) from error
+    _start_logging(settings.log_level)
+    if environment.unused:
+        log.warning("no options of --feed %s, ignored: %s", settings.feed, ", ".join(environment.unused))
+    return serve(settings, feed, clock)
+
+
+def serve(settings: Settings, feed: Feed, clock: Clock, make_node: NodeFactory | None = None) -> int:
+    """Run a node until a signal ends it; return the exit code.
+
+    The first SIGINT or SIGTERM stops it, which takes STOP_S at most. The second ends the process on the spot.
+    """
+    if make_node is None:
+        from ticker import node  # here, because only a server needs Tornado: `--help` is quicker without
+
+        make_node = node.Node
+    raise_file_limit()
+    try:
+        # Asked before the feed reads its files, so that nobody waits for that in vain.
+        socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        with _Signals() as signals:
+            asyncio.run(_serve(lambda: make_node(settings, feed, clock), signals))
+    except FatalFeedError as error:
+        complain(str(error))
+    except OSError as error:
+        if (reason := why_not_listening(error, settings)) is None:
+            raise
+        complain(reason)
+    else:
+        return 0
+    return 1
+
+
+async def _serve(make_node: Callable[[], Node], signals: _Signals) -> None:
+    node = make_node()
+    starting, wanted = asyncio.create_task(node.start()), asyncio.create_task(signals.wait())
+    try:
+        await asyncio.wait({starting, wanted}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            say(f"listening on {starting.result()}")
+            await wanted
+            await node.stop()
+    finally:
+        starting.cancel()
+        wanted.cancel()
+
+
+class _Signals:
+    """While entered, SIGINT and SIGTERM end `wait`; STOP_S later, or with a second signal, they end the process.
+
+    The handler is a plain one, and the deadline a thread's: they hold even while something blocks the loop.
+    """
+
+    def __init__(self) -> None:
+        self._first = threading.Event()
+        self._wake: Callable[[], object] | None = None
+        self._replaced: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._hold_the_deadline, name="stop-deadline", daemon=True).start()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._replaced[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._first.is_set():  # else they stay until the process has ended
+            for number, handler in self._replaced.items():
+                signal.signal(number, handler)
+
+    async def wait(self) -> None:
+        """Return after the first signal."""
+        loop, came = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = lambda: loop.call_soon_threadsafe(came.set)
+        if not self._first.is_set():
+            await came.wait()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._first.is_set():
+            os._exit(128 + number)
+        self._first.set()
+        if self._wake is not None:
+            self._wake()
+
+    def _hold_the_deadline(self) -> None:
+        self._first.wait()
+        time.sleep(STOP_S)
+        os._exit(0)
+
+
+def why_not_listening(error: OSError, settings: Settings) -> str | None:
+    """Return one line on why the address cannot be listened on, None if the error is about something else."""
+    host, port = settings.host, settings.port
+    if isinstance(error, socket.gaierror):
+        return f"host {host} is unknown ({error.strerror}); choose another with --host"
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use; choose another with --port"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"port {port} of {host} is not permitted to this user; choose one above 1023 with --port"
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return f"host {host} is no address of this machine; choose another with --host"
+    return None
+
+
+def feed_list() -> str:
+    """Return a line for each installed feed: what it is, or why it cannot be used."""
+    feeds = plugins.installed()
+    width = max(len(feed.name) for feed in feeds)
+    return "\n".join(f"{feed.name:{width}}  {feed.summary if feed.error is None else feed.error}" for feed in feeds)
+
+
+def _first_parser() -> Parser:
+    """Return a parser of the options that decide which others there are."""
+    parser = Parser(prog="ticker")
+    _add_first_options(parser)
+    return parser
+
+
+def _whole_parser(feed_name: str | None, feed_class: type[Feed] | None) -> Parser:
+    parser = Parser(
+        prog="ticker",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_first_options(parser)
+    if feed_class is not None:
+        group = parser.add_argument_group(f"options of --feed {feed_name}", feed_class.summary)
+        try:
+            feed_class.options(group)
+            files = "".join(f" {action.metavar or action.dest} …" for action in parser._get_positional_actions())
+            parser.usage = f"python -m ticker --feed {feed_name}{files} [options]"
+            add_options(parser.add_argument_group("options of the server"))
+        except argparse.ArgumentError as error:
+            raise UsageError(f"--feed: {feed_name} has an option of the server's name: {error}") from error
+    else:
+        parser.usage = "python -m ticker --feed NAME [options]"
+        add_options(parser.add_argument_group("options of the server"))
+    return parser
+
+
+def _add_first_options(parser: Parser) -> None:
+    group = parser.add_argument_group("what to do")
+    group.add_argument(
+        "--feed",
+        metavar="NAME",
+        help=f"where the ticks come from: {', '.join(plugins.names())}, or package.module:Class",
+    )
+    group.add_argument("--list-feeds", action="store_true", help="say which feeds are installed, and end")
+    group.add_argument("-h", "--help", action="store_true", help="show this, with --feed its options too, and end")
+    group.add_argument("--version", action="store_true", help="show the version, and end")
+
+
+def _start_logging(level: str) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format="%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+    )
+    logging.getLogger("tornado.access").setLevel(logging.ERROR)
+
+
+def say(text: str) -> None:
+    """Print to stdout at once. That nobody reads it any more is no reason to fail, now or at exit."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(text: str) -> None:
+    """Print one line to stderr."""
+    try:
+        print(" ".join(text.split()), file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -1,0 +1,243 @@
+"""The settings of a server: what they are, which values are right, how options and environment are read."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+ENVIRONMENT_PREFIX = "TICKER_"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+_NO_SETTINGS = ("help", "version", "list_feeds")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+class UsageError(Exception):
+    """The server was started in a way that cannot be; the message is one line that says what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What a setting is for, and which values are right."""
+
+    help: str
+    metavar: str = "N"
+    least: float = 0
+    most: float = math.inf
+    whole: bool = False
+    words: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> str:
+        if self.words:
+            return f"expected one of {', '.join(self.words)}"
+        if self.metavar != "N":
+            return "expected a name or an address"
+        return f"expected a {'whole ' if self.whole else ''}number between {self.least:,} and {self.most:,}"
+
+    def allows(self, value: object) -> bool:
+        if self.words:
+            return value in self.words
+        if self.metavar != "N":
+            return isinstance(value, str) and bool(value.strip())
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        return self.least <= value <= self.most
+
+    def parse(self, text: str) -> Any:
+        """Return the value that `text` stands for. Raises argparse.ArgumentTypeError."""
+        value: object = text
+        if self.metavar == "N":
+            value = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else _float(text)
+        if not self.allows(value):
+            raise argparse.ArgumentTypeError(f"{self.expected}, got {text!r}")
+        return value
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _setting(default: Any, help: str, **rule: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"rule": _Rule(help, **rule)})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the person who starts the server decides. Raises ValueError, naming the setting and what would be right."""
+
+    feed: str
+    """A feed's name, or `package.module:Class`."""
+    host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 is every one of this machine", metavar="HOST")
+    port: int = _setting(8888, "port to listen on; 0 takes a free one", most=65535, whole=True)
+    flush_ms: float = _setting(50, "batching window: how long ticks are collected; 0 sends each at once", most=10_000)
+    history_mib: float = _setting(256, "memory for rows that clients can resume from", most=1 << 20)
+    history_s: float = _setting(3600, "for how long these are kept", most=31_536_000)
+    bars_mib: float = _setting(128, "memory for bars that clients can ask for", most=1 << 20)
+    outbox_mib: float = _setting(16, "what may wait for a client in mode all; beyond it is closed", least=1, most=4096)
+    stall_s: float = _setting(30, "a feed that is silent for so long is reported as stalled", least=0.1, most=86_400)
+    heartbeat_s: float = _setting(
+        10, "a client that was sent nothing for so long gets a heartbeat", least=0.1, most=3600
+    )
+    log_level: str = _setting("info", "how much is logged to stderr", metavar="LEVEL", words=LOG_LEVELS)
+
+    def __post_init__(self) -> None:
+        for name, rule in _rules().items():
+            value = getattr(self, name)
+            if not rule.allows(value):
+                raise ValueError(f"{name}: {rule.expected}, got {value!r}")
+
+    @classmethod
+    def from_options(cls, args: argparse.Namespace) -> Settings:
+        """Return the settings among parsed options, those of `add_options` and `feed`."""
+        return cls(args.feed, **{name: getattr(args, name) for name in _rules()})
+
+
+def _rules() -> dict[str, _Rule]:
+    return {field.name: field.metadata["rule"] for field in dataclasses.fields(Settings) if field.metadata}
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """Add an option for every setting but the feed."""
+    for field in dataclasses.fields(Settings):
+        if field.metadata:
+            rule: _Rule = field.metadata["rule"]
+            metavar = "|".join(rule.words) or rule.metavar
+            group.add_argument(
+                option_name(field.name),
+                metavar=metavar,
+                type=rule.parse,
+                default=field.default,
+                help=f"{rule.help} (default: %(default)s)",
+            )
+
+
+def option_name(setting: str) -> str:
+    """Return the option of a setting: `--flush-ms` of `flush_ms`."""
+    return "--" + setting.replace("_", "-")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviations and raises UsageError, whose one line says what would be right."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(allow_abbrev=False, add_help=False, **keywords)
+
+    def error(self, message: str) -> NoReturn:
+        message = re.sub(r"^argument ", "", message)
+        message = re.sub(r"invalid int value: (.*)", r"expected a whole number, got \1", message)
+        message = re.sub(r"invalid float value: (.*)", r"expected a number, got \1", message)
+        raise UsageError(" ".join(message.split()))
+
+    def parse_everything(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Return all options and files, which may stand in any order. Raises UsageError."""
+        args, unknown = self.parse_known_intermixed_args(arguments)
+        for word in unknown:
+            raise UsageError(self._stranger(word.partition("=")[0]))
+        return args
+
+    def _stranger(self, word: str) -> str:
+        known = [option for action in self._actions for option in action.option_strings]
+        close = difflib.get_close_matches(word, known, 1)
+        guess = f"; did you mean {close[0]}?" if close else "; --help tells which there are"
+        return f"{word} is no option here{guess}" if word.startswith("-") else f"{word!r} belongs to no option{guess}"
+
+
+class Environment:
+    """The environment's variables `TICKER_…` as defaults of a parser's options, whosever they are.
+
+    `--flush-ms` is `TICKER_FLUSH_MS`, an option without a value takes 1 or 0, and several values (such as the
+    positional FILEs, `TICKER_FILES`) stand with `os.pathsep` between them. A variable that is empty is as good as none.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._values = {
+            name: value for name, value in environ.items() if name.startswith(ENVIRONMENT_PREFIX) and value.strip()
+        }
+        self._used: dict[str, str] = {}
+
+    def apply(self, parser: Parser, arguments: Sequence[str]) -> None:
+        """Make each variable its option's default, unless that is among `arguments`. Raises UsageError naming it."""
+        for action in parser._actions:
+            name = variable_of(action)
+            if action.dest in _NO_SETTINGS or name not in self._values:
+                continue
+            self._used[name] = max(action.option_strings, key=len, default=action.dest)
+            if not _is_among(action, arguments):
+                action.default = self._read(action, name)
+                action.required = False
+
+    def renamed(self, message: str, arguments: Sequence[str]) -> str:
+        """Return a message about an option's value as one about the variable that it came from, if it did."""
+        for name, option in self._used.items():
+            given = any(word.partition("=")[0] == option for word in arguments)
+            if not given and re.match(rf"{re.escape(option)}\b", message):
+                return name + message.removeprefix(option)
+        return message
+
+    @property
+    def unused(self) -> list[str]:
+        """The variables that no option was found for."""
+        return sorted(self._values.keys() - self._used.keys())
+
+    def _read(self, action: argparse.Action, name: str) -> Any:
+        value, options = self._values[name], action.option_strings
+        if action.nargs == 0:
+            words = self._switch(action, name, value.strip().lower())
+        elif action.nargs in (None, "?"):
+            words = [f"{options[0]}={value}"] if options else [value]
+        else:
+            words = [*options[:1], *value.split(os.pathsep)]
+        alone = Parser()
+        alone._add_action(action)
+        try:
+            return getattr(alone.parse_args(words), action.dest)
+        except UsageError as error:
+            message = str(error)
+            raise UsageError(f"{name}: {message.partition(': ')[2] or message}") from None
+
+    @staticmethod
+    def _switch(action: argparse.Action, name: str, word: str) -> list[str]:
+        if word in _TRUE:
+            return [action.option_strings[0]]
+        if word in _FALSE:
+            return [option for option in action.option_strings if option.startswith("--no-")][:1]
+        raise UsageError(f"{name}: expected 1 or 0, got {word!r}")
+
+
+def variable_of(action: argparse.Action) -> str:
+    """Return the environment variable of an option."""
+    longest = max(action.option_strings, key=len, default=action.dest)
+    if isinstance(action, argparse.BooleanOptionalAction):
+        longest = action.option_strings[0]
+    return ENVIRONMENT_PREFIX + longest.lstrip("-").replace("-", "_").upper()
+
+
+def _is_among(action: argparse.Action, arguments: Sequence[str]) -> bool:
+    return any(word.partition("=")[0] in action.option_strings for word in arguments)
+
+
+def raise_file_limit() -> int | None:
+    """Let this process open as many files and sockets as its hard limit allows; return how many, None if unknown."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS calls its hard limit infinite and refuses more than OPEN_MAX.
+    for wanted in (hard, 10_240):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (ValueError, OSError):
+            continue
+        return wanted
+    return soft
