@@ -115,7 +115,7 @@ class Pace:
 
 
 def times(last_us: int, now_us: int, count: int, rate: float) -> Ints:
-    """Return `count` UNIX times in microseconds up to now, `rate` a second if there is room for them after `last_us`."""
+    """Return `count` UNIX times in microseconds up to now, `rate` a second where `last_us` leaves room for that."""
     span = min(now_us - last_us, int(count / rate * 1e6))
     return np.arange(1, count + 1, dtype=np.int64) * span // count + (now_us - span)
 

@@ -1,0 +1,218 @@
+"""Keeps a feed running: restarts it with back-off after a failure, raises an alarm when it falls silent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from ticker.clock import Clock
+from ticker.columns import Ticks
+from ticker.feed import Emit, FatalFeedError, Feed
+from ticker.model import Instrument
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY_S = 1.0
+LONGEST_DELAY_S = 30.0
+STEADY_S = 60.0
+"""A feed that was live for so long before it failed begins again with the first delay."""
+
+
+class Supervisor:
+    """Runs a feed, whatever it does, and tells its state each time it changes.
+
+    `waiting` (the state to begin with: no ticks came yet, or it failed and is started again) → `live` (ticks came) →
+    `stalled` (silent for `stall_s`) → `live` … → `ended` (it returned) or `failed` (FatalFeedError), both for good.
+
+    A silent feed is reported, not restarted: only the feed itself knows how long it may have nothing to say. One that
+    asks a slow source every ten minutes would never get as far as its first answer if it were cancelled after five. A
+    feed that can tell a dead connection raises, and is restarted.
+
+    `on_state` is called with each new state, in the loop. `jitter` returns fractions below 1.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        emit: Emit,
+        clock: Clock,
+        stall_s: float,
+        on_state: Callable[[str], None],
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._feed = feed
+        self._emit = emit
+        self._clock = clock
+        self._stall_s = stall_s
+        self._on_state = on_state
+        self._jitter = jitter
+        self._troubles = _Troubles(feed.name)
+        self.state = "waiting"
+
+    async def run(self) -> None:
+        """Run the feed until it has ended or failed for good. Cancel it to stop."""
+        failures = 0
+        while True:
+            life = _Life(self._clock, self._change)
+            watch = asyncio.create_task(self._watch(life))
+            try:
+                await self._feed.run(_Watched(self._emit, life))
+            except FatalFeedError as error:
+                log.error("feed %s failed for good: %s", self._feed.name, error)
+                return self._end(life, "failed")
+            except asyncio.CancelledError as error:
+                if _is_cancelled():
+                    raise
+                trouble: BaseException = error  # the feed's own, of something that it awaited
+            except Exception as error:
+                trouble = error
+            else:
+                log.info("feed %s has ended", self._feed.name)
+                return self._end(life, "ended")
+            finally:
+                life.is_over = True
+                watch.cancel()
+            failures = 1 if life.live_s >= STEADY_S else failures + 1
+            delay_s = self._delay_s(failures)
+            self._troubles.tell(trouble, delay_s)
+            self._change("waiting")
+            await self._clock.sleep(delay_s)
+
+    def _end(self, life: _Life, state: str) -> None:
+        life.is_over = True
+        self._emit.flush()  # so that the last rows come before the word that there are no more
+        self._change(state)
+
+    async def _watch(self, life: _Life) -> None:
+        """Change the state to `stalled` whenever the feed was silent for too long; its next sign of life ends that."""
+        while True:
+            rest_s = self._stall_s - life.silent_s
+            if rest_s <= 0 and not life.is_stalled:
+                life.is_stalled = True
+                log.warning("feed %s is stalled: not a sign of life for %g s", self._feed.name, self._stall_s)
+                self._change("stalled")
+            await self._clock.sleep(rest_s if rest_s > 0 else self._stall_s)
+
+    def _delay_s(self, failures: int) -> float:
+        """Return how long to wait after so many failures in a row: doubled each time, half of it by chance."""
+        longest = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 30))
+        return longest * (1 + self._jitter()) / 2
+
+    def _change(self, state: str) -> None:
+        if state == self.state:
+            return
+        if state == "live":
+            self._troubles.are_over(was_stalled=self.state == "stalled")
+        self.state = state
+        self._on_state(state)
+
+
+class _Life:
+    """What is known of one run of the feed: when it last gave a sign, since when it is live."""
+
+    def __init__(self, clock: Clock, change: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._change = change
+        self._last_sign = clock.monotonic()
+        self._live_since: float | None = None
+        self.waits = 0
+        """How many waits for clients the feed is in, which is no silence."""
+        self.is_stalled = False
+        self.is_over = False
+
+    @property
+    def silent_s(self) -> float:
+        return 0.0 if self.waits else self._clock.monotonic() - self._last_sign
+
+    @property
+    def live_s(self) -> float:
+        return 0.0 if self._live_since is None else self._clock.monotonic() - self._live_since
+
+    def sign(self, ticks: bool = False) -> None:
+        """Note a sign of life, which may be the first ticks or the end of a silence."""
+        self._last_sign = self._clock.monotonic()
+        first = ticks and self._live_since is None
+        if self.is_over or not (first or self.is_stalled):
+            return
+        if first:
+            self._live_since = self._last_sign
+        self.is_stalled = False
+        self._change("waiting" if self._live_since is None else "live")
+
+
+class _Watched:
+    """The feed's door: passes everything on, and notes each call as a sign of life."""
+
+    def __init__(self, emit: Emit, life: _Life) -> None:
+        self._emit = emit
+        self._life = life
+
+    def __call__(self, ticks: Ticks) -> None:
+        self._emit(ticks)
+        self._life.sign(ticks=len(ticks) > 0)
+
+    def time(self, time_ns: int) -> None:
+        self._emit.time(time_ns)
+        self._life.sign()
+
+    def instruments(self, instruments: Sequence[Instrument]) -> None:
+        self._emit.instruments(instruments)
+        self._life.sign()
+
+    def gap(self, kind: str, symbol: str, missed: int, interval_s: int = 0) -> None:
+        self._emit.gap(kind, symbol, missed, interval_s)
+        self._life.sign()
+
+    def flush(self) -> None:
+        self._emit.flush()
+        self._life.sign()
+
+    async def ready(self) -> None:
+        self._life.sign()
+        self._life.waits += 1
+        try:
+            await self._emit.ready()
+        finally:
+            self._life.waits -= 1
+            self._life.sign()
+
+    async def subscribers(self, count: int, quiet_s: float = 0.5) -> None:
+        self._life.sign()
+        self._life.waits += 1
+        try:
+            await self._emit.subscribers(count, quiet_s)
+        finally:
+            self._life.waits -= 1
+            self._life.sign()
+
+
+class _Troubles:
+    """Logs a feed's failures: each new one whole, the same again and again ever more rarely."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._last = ""
+        self._times = 0
+
+    def tell(self, trouble: BaseException, delay_s: float) -> None:
+        text = f"{type(trouble).__name__}: {trouble}"
+        self._times = self._times + 1 if text == self._last else 1
+        self._last = text
+        if self._times == 1:
+            log.error("feed %s failed; next try in %.1f s", self._name, delay_s, exc_info=trouble)
+        elif self._times.bit_count() == 1:  # the 2nd, 4th, 8th, … time
+            log.warning("feed %s failed with the same error for the %dth time (%s)", self._name, self._times, text)
+
+    def are_over(self, was_stalled: bool) -> None:
+        """Tell that the feed is live again, if there was anything to be over."""
+        if self._times or was_stalled:
+            log.info("feed %s is live again", self._name)
+
+
+def _is_cancelled() -> bool:
+    """Return whether someone wants the running task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
