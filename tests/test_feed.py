@@ -234,13 +234,16 @@ class Shortest(Feed):
     At length.
     """
 
+    instruments = (Instrument("AAPL"),)
+
 
 async def test_a_feed_that_writes_only_run_has_all_the_rest() -> None:
     feed = Shortest.from_options(argparse.Namespace(), ManualClock())
 
     assert (feed.name, feed.summary) == ("shortest", "Says nothing.")
     assert (feed.kinds, feed.bars_s, feed.replay) == (("trades",), (), None)
-    assert await feed.prepare() == ()
+    assert await feed.prepare() == (Instrument("AAPL"),)
+    assert await Feed().prepare() == ()
     assert isinstance(feed.clock, ManualClock)
     assert isinstance(Shortest().clock, SystemClock)
 

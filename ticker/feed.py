@@ -17,7 +17,8 @@ import numpy as np
 
 from ticker.clock import Clock, SystemClock
 from ticker.columns import Ticks, columns_of
-from ticker.model import INTERVALS_S, Instrument
+from ticker.model import INTERVALS_S
+from ticker.model import Instrument as Instrument  # so that an author of feeds needs this module only
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,8 @@ class Feed:
     summary: ClassVar[str] = ""
     """One line for `--list-feeds`; the first line of the docstring unless given."""
 
+    instruments: Sequence[Instrument] = ()
+    """Its symbols and their scales, where they are known without `prepare`."""
     kinds: tuple[str, ...] = ("trades",)
     """What it emits: any of `trades`, `quotes`, `bars`. May be set by `prepare`. The server folds bars from trades."""
     bars_s: tuple[int, ...] = ()
@@ -104,7 +107,7 @@ class Feed:
 
     async def prepare(self) -> Sequence[Instrument]:
         """Scan, connect, learn the symbols. Raises FatalFeedError: then no port is opened and its message is shown."""
-        return ()
+        return self.instruments
 
     async def run(self, emit: Emit) -> None:
         """Emit until there is no more. Return = ended, FatalFeedError = failed for good, any other exception = restart
