@@ -93,9 +93,9 @@ def _main(arguments: Sequence[str]) -> int:
         return 0
     environment.apply(parser, arguments)
     args = parser.parse_everything(arguments)
-    settings = Settings.from_options(args)
     clock = SystemClock()
     try:
+        settings = Settings.from_options(args)
         feed = feed_class.from_options(args, clock)
     except ValueError as error:
         raise UsageError(environment.renamed(str(error), arguments)) from error

@@ -49,8 +49,8 @@ def load(name: str) -> type[Feed]:
     if not found:
         raise PluginError(_unknown(name))
     if len(found) > 1:
-        both = " and ".join(entry.value for entry in found)
-        raise PluginError(f"feed {name!r} is installed more than once: name {both} instead")
+        either = " or ".join(entry.value for entry in found)
+        raise PluginError(f"feed {name!r} is installed more than once: name {either} instead")
     return _load_path(found[0].value, f"feed {name!r}")
 
 

@@ -1,0 +1,477 @@
+"""A feed that fails, falls silent, ends: what the supervisor makes of it, on a clock moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ticker.clock import ManualClock
+from ticker.columns import Ticks
+from ticker.feed import Emit, FatalFeedError, Feed
+from ticker.model import Instrument
+from ticker.supervisor import Supervisor
+
+STALL_S = 30.0
+
+Run = Callable[[Emit], Awaitable[None]]
+
+
+def trades(rows: int = 1) -> Ticks:
+    ones = np.ones(rows, np.int64)
+    return Ticks("trades", ("AAPL",), np.zeros(rows, np.int64), (ones, ones, ones))
+
+
+class Scripted(Feed):
+    """A feed whose runs are given one after the other; the last one is repeated."""
+
+    name = "scripted"
+
+    def __init__(self, *runs: Run) -> None:
+        super().__init__()
+        self.runs = list(runs)
+        self.started = 0
+
+    async def run(self, emit: Emit) -> None:
+        self.started += 1
+        await self.runs[min(self.started, len(self.runs)) - 1](emit)
+
+
+class Door:
+    """An Emit that notes what is called; the waits end when the test says so."""
+
+    def __init__(self, notes: list[Any]) -> None:
+        self.notes = notes
+        self.clients_keep_up = asyncio.Event()
+
+    def __call__(self, ticks: Ticks) -> None:
+        self.notes.append(("ticks", len(ticks)))
+
+    def time(self, time_ns: int) -> None:
+        self.notes.append(("time", time_ns))
+
+    def instruments(self, instruments: Sequence[Instrument]) -> None:
+        self.notes.append(("instruments", list(instruments)))
+
+    def gap(self, kind: str, symbol: str, missed: int, interval_s: int = 0) -> None:
+        self.notes.append(("gap", kind, symbol, missed, interval_s))
+
+    def flush(self) -> None:
+        self.notes.append("flush")
+
+    async def ready(self) -> None:
+        await self.clients_keep_up.wait()
+
+    async def subscribers(self, count: int, quiet_s: float = 0.5) -> None:
+        self.notes.append(("subscribers", count, quiet_s))
+        await self.clients_keep_up.wait()
+
+
+class Stage:
+    """A supervised feed on a manual clock: `notes` holds what came through the door and, as words, the states."""
+
+    def __init__(self, *runs: Run, jitter: float = 1.0) -> None:
+        self.clock = ManualClock()
+        self.notes: list[Any] = []
+        self.door = Door(self.notes)
+        self.feed = Scripted(*runs)
+        self.supervisor = Supervisor(
+            self.feed, self.door, self.clock, STALL_S, self.notes.append, jitter=lambda: jitter
+        )
+        self.running = asyncio.create_task(self.supervisor.run())
+
+    @property
+    def states(self) -> list[str]:
+        return [note for note in self.notes if isinstance(note, str) and note != "flush"]
+
+
+async def forever(emit: Emit) -> None:
+    await asyncio.Event().wait()
+
+
+async def fail(emit: Emit) -> None:
+    raise ConnectionError("the venue hung up")
+
+
+async def tick_and_fail(emit: Emit) -> None:
+    emit(trades())
+    raise ConnectionError("the venue hung up")
+
+
+async def tick_and_wait(emit: Emit) -> None:
+    emit(trades())
+    await forever(emit)
+
+
+@pytest.fixture
+def failures_are_expected(errors: list[logging.LogRecord]) -> Any:
+    yield
+    assert errors
+    errors.clear()
+
+
+async def test_a_feed_is_waiting_until_its_first_ticks() -> None:
+    stage = Stage(tick_and_wait)
+    assert stage.supervisor.state == "waiting"
+
+    await stage.clock.advance(0)
+
+    assert stage.supervisor.state == "live"
+    assert stage.states == ["live"]
+
+
+async def test_signs_of_life_without_ticks_do_not_make_a_feed_live() -> None:
+    async def hello(emit: Emit) -> None:
+        emit.instruments([Instrument("AAPL")])
+        emit.time(5)
+        emit(trades(0))
+        await forever(emit)
+
+    stage = Stage(hello)
+    await stage.clock.advance(1)
+
+    assert stage.states == []
+    assert stage.supervisor.state == "waiting"
+
+
+async def test_all_that_a_feed_says_goes_through_the_door() -> None:
+    async def say_it_all(emit: Emit) -> None:
+        emit.instruments([Instrument("AAPL")])
+        emit.gap("bars", "AAPL", 7, 60)
+        emit(trades(3))
+        emit.time(5)
+        emit.flush()
+        await emit.subscribers(2, 0.25)
+        await emit.ready()
+
+    stage = Stage(say_it_all)
+    stage.door.clients_keep_up.set()
+    await stage.clock.advance(0)
+
+    assert [note for note in stage.notes if note not in ("live", "ended")] == [
+        ("instruments", [Instrument("AAPL")]),
+        ("gap", "bars", "AAPL", 7, 60),
+        ("ticks", 3),
+        ("time", 5),
+        "flush",
+        ("subscribers", 2, 0.25),
+        "flush",
+    ]
+
+
+async def test_a_feed_that_returns_has_ended_once_its_last_rows_are_out() -> None:
+    async def once(emit: Emit) -> None:
+        emit(trades())
+
+    stage = Stage(once)
+    await stage.running
+
+    assert stage.notes == [("ticks", 1), "live", "flush", "ended"]
+    assert stage.supervisor.state == "ended"
+    assert stage.feed.started == 1
+
+
+async def test_a_fatal_error_ends_a_feed_for_good_and_is_one_line(errors: list[logging.LogRecord]) -> None:
+    async def die(emit: Emit) -> None:
+        emit(trades())
+        raise FatalFeedError("trades.csv, line 7: price is 'x'")
+
+    stage = Stage(die)
+    await stage.running
+
+    assert stage.notes == [("ticks", 1), "live", "flush", "failed"]
+    assert stage.feed.started == 1
+    assert [record.getMessage() for record in errors] == [
+        "feed scripted failed for good: trades.csv, line 7: price is 'x'"
+    ]
+    assert errors[0].exc_info is None
+    errors.clear()
+
+
+async def test_a_feed_that_raises_is_waiting_and_started_again(errors: list[logging.LogRecord]) -> None:
+    stage = Stage(tick_and_fail, tick_and_wait)
+    await stage.clock.advance(0.99)
+    assert stage.states == ["live", "waiting"]
+    assert stage.feed.started == 1
+
+    await stage.clock.advance(0.01)
+
+    assert stage.states == ["live", "waiting", "live"]
+    assert [record.getMessage() for record in errors] == ["feed scripted failed; next try in 1.0 s"]
+    assert "the venue hung up" in str(errors[0].exc_info)
+    errors.clear()
+
+
+@pytest.mark.usefixtures("failures_are_expected")
+async def test_back_off_doubles_and_is_capped() -> None:
+    stage = Stage(fail)
+    starts = await start_times(stage, 130)
+
+    assert starts == pytest.approx([0, 1, 3, 7, 15, 31, 61, 91, 121])
+
+
+@pytest.mark.usefixtures("failures_are_expected")
+async def test_back_off_is_up_to_half_a_matter_of_chance() -> None:
+    stage = Stage(fail, jitter=0.0)
+    starts = await start_times(stage, 50)
+
+    assert starts == pytest.approx([0, 0.5, 1.5, 3.5, 7.5, 15.5, 30.5, 45.5])
+
+
+async def start_times(stage: Stage, seconds: float) -> list[float]:
+    """Return when the feed was started during the next `seconds`."""
+    starts: list[float] = []
+    run = stage.feed.run
+
+    async def note_and_run(emit: Emit) -> None:
+        starts.append(stage.clock.monotonic())
+        await run(emit)
+
+    stage.feed.run = note_and_run  # type: ignore[method-assign]
+    await stage.clock.advance(seconds)
+    return starts
+
+
+@pytest.mark.usefixtures("failures_are_expected")
+async def test_back_off_begins_anew_when_the_feed_was_live_for_a_minute() -> None:
+    stage: Stage
+
+    async def live_for_a_minute(emit: Emit) -> None:
+        emit(trades())
+        await stage.clock.sleep(60)
+        raise ConnectionError("the venue hung up")
+
+    stage = Stage(fail, fail, fail, live_for_a_minute, fail)
+    starts = await start_times(stage, 72)
+
+    assert starts == pytest.approx([0, 1, 3, 7, 68, 70])
+
+
+@pytest.mark.usefixtures("failures_are_expected")
+async def test_a_feed_that_soon_fails_again_is_not_trusted() -> None:
+    stage = Stage(tick_and_fail)
+    starts = await start_times(stage, 20)
+
+    assert starts == pytest.approx([0, 1, 3, 7, 15])
+
+
+async def test_the_same_failure_again_and_again_does_not_flood_the_log(
+    errors: list[logging.LogRecord], caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(fail)
+
+    await stage.clock.advance(30 * 1000)
+
+    assert stage.feed.started > 1000
+    assert len(errors) == 1
+    assert len(caplog.records) < 15
+    assert "for the 512th time (ConnectionError: the venue hung up)" in caplog.text
+    errors.clear()
+
+
+async def test_another_failure_is_told_whole(errors: list[logging.LogRecord]) -> None:
+    async def fail_otherwise(emit: Emit) -> None:
+        raise ValueError("what is this?")
+
+    stage = Stage(fail, fail, fail_otherwise, forever)
+    await stage.clock.advance(100)
+
+    assert [record.exc_info[0] for record in errors if record.exc_info] == [ConnectionError, ValueError]
+    errors.clear()
+
+
+async def test_an_error_of_the_door_is_the_feeds_failure(errors: list[logging.LogRecord]) -> None:
+    class Shut(Door):
+        def instruments(self, instruments: Sequence[Instrument]) -> None:
+            raise ValueError("AAPL: scales never change within an epoch")
+
+    async def announce(emit: Emit) -> None:
+        emit.instruments([Instrument("AAPL", price_scale=4)])
+
+    notes: list[str] = []
+    clock = ManualClock()
+    supervisor = Supervisor(Scripted(announce, forever), Shut([]), clock, STALL_S, notes.append)
+    running = asyncio.create_task(supervisor.run())
+    await clock.advance(2)
+
+    assert not running.done()
+    assert "scales never change" in str(errors[0].exc_info)
+    errors.clear()
+
+
+async def test_a_silent_feed_is_stalled_and_its_next_ticks_make_it_live(caplog: pytest.LogCaptureFixture) -> None:
+    stage: Stage
+
+    async def pause(emit: Emit) -> None:
+        emit(trades())
+        await stage.clock.sleep(100)
+        emit(trades())
+        await forever(emit)
+
+    stage = Stage(pause)
+    await stage.clock.advance(29.9)
+    assert stage.states == ["live"]
+
+    await stage.clock.advance(0.2)
+    assert stage.states == ["live", "stalled"]
+
+    await stage.clock.advance(70)
+    assert stage.states == ["live", "stalled", "live"]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "feed scripted is stalled: not a sign of life for 30 s"
+    ]
+
+
+async def test_a_feed_that_is_silent_again_is_stalled_again() -> None:
+    stage: Stage
+
+    async def every_45_seconds(emit: Emit) -> None:
+        while True:
+            emit(trades())
+            await stage.clock.sleep(45)
+
+    stage = Stage(every_45_seconds)
+    await stage.clock.advance(100)
+
+    assert stage.states == ["live", "stalled", "live", "stalled", "live"]
+
+
+async def test_a_feed_that_never_says_a_word_is_stalled_and_then_waiting_if_only_its_clock_moves() -> None:
+    stage: Stage
+
+    async def wake_late(emit: Emit) -> None:
+        await stage.clock.sleep(40)
+        emit.time(1)
+        await stage.clock.sleep(5)
+        emit(trades())
+        await forever(emit)
+
+    stage = Stage(wake_late)
+    await stage.clock.advance(50)
+
+    assert stage.states == ["stalled", "waiting", "live"]
+
+
+@pytest.mark.parametrize("sign", ["time", "flush", "gap", "instruments", "ticks"])
+async def test_any_call_is_a_sign_of_life(sign: str) -> None:
+    stage: Stage
+    calls: dict[str, Callable[[Emit], None]] = {
+        "time": lambda emit: emit.time(1),
+        "flush": lambda emit: emit.flush(),
+        "gap": lambda emit: emit.gap("trades", "AAPL", 1),
+        "instruments": lambda emit: emit.instruments([]),
+        "ticks": lambda emit: emit(trades()),
+    }
+
+    async def beat(emit: Emit) -> None:
+        emit(trades())
+        while True:
+            await stage.clock.sleep(29)
+            calls[sign](emit)
+
+    stage = Stage(beat)
+    await stage.clock.advance(300)
+
+    assert stage.states == ["live"]
+
+
+@pytest.mark.parametrize("wait", ["ready", "subscribers"])
+async def test_waiting_for_clients_is_no_silence(wait: str) -> None:
+    async def wait_for_clients(emit: Emit) -> None:
+        emit(trades())
+        await (emit.ready() if wait == "ready" else emit.subscribers(1))
+        await forever(emit)
+
+    stage = Stage(wait_for_clients)
+    await stage.clock.advance(100)
+    assert stage.states == ["live"]
+
+    stage.door.clients_keep_up.set()
+    await stage.clock.advance(29)
+    assert stage.states == ["live"]
+
+    await stage.clock.advance(40)
+    assert stage.states == ["live", "stalled"]
+
+
+async def test_a_silent_feed_is_never_cancelled_for_it() -> None:
+    stage = Stage(tick_and_wait)
+
+    await stage.clock.advance(24 * 3600)
+
+    assert stage.feed.started == 1
+    assert stage.states == ["live", "stalled"]
+
+
+@pytest.mark.usefixtures("failures_are_expected")
+async def test_back_off_is_no_silence() -> None:
+    stage = Stage(fail)
+
+    await stage.clock.advance(1000)
+
+    assert stage.states == []
+
+
+async def test_what_an_earlier_run_still_does_changes_no_state() -> None:
+    left: list[Emit] = []
+
+    async def leave_the_door_open(emit: Emit) -> None:
+        left.append(emit)
+
+    stage = Stage(leave_the_door_open)
+    await stage.running
+
+    left[0](trades())
+
+    assert stage.supervisor.state == "ended"
+
+
+async def test_cancelling_the_supervisor_stops_the_feed() -> None:
+    stopped: list[str] = []
+
+    async def clean_up(emit: Emit) -> None:
+        try:
+            await forever(emit)
+        finally:
+            stopped.append("feed")
+
+    stage = Stage(clean_up)
+    await stage.clock.advance(0)
+
+    stage.running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stage.running
+
+    assert stopped == ["feed"]
+    assert stage.states == []
+
+
+@pytest.mark.usefixtures("failures_are_expected")
+async def test_cancelling_the_supervisor_ends_its_back_off() -> None:
+    stage = Stage(fail)
+    await stage.clock.advance(0.5)
+
+    stage.running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stage.running
+
+    assert stage.feed.started == 1
+
+
+async def test_a_cancellation_inside_the_feed_is_a_failure_like_others(errors: list[logging.LogRecord]) -> None:
+    async def await_what_is_cancelled(emit: Emit) -> None:
+        lost = asyncio.get_running_loop().create_future()
+        lost.cancel()
+        await lost
+
+    stage = Stage(await_what_is_cancelled, tick_and_wait)
+    await stage.clock.advance(2)
+
+    assert stage.states == ["live"]
+    assert stage.feed.started == 2
+    assert len(errors) == 1
+    errors.clear()
