@@ -33,7 +33,7 @@ class Channel(NamedTuple):
 
 
 class Position(NamedTuple):
-    """The next row a reader wants. A number alone deceives: after a restart 1200 is another row, so the epoch is part."""
+    """The next row a reader wants. A number alone deceives: row 1200 is another after a restart, hence the epoch."""
 
     epoch: str
     seq: int
@@ -41,7 +41,10 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """A symbol and the scales (decimal digits) of its whole numbers, which never change within an epoch."""
+    """A symbol and the scales (decimal digits) of its whole numbers, which never change within an epoch.
+
+    Raises ValueError where the symbol is no printable text of 1 to 128 characters, or is `*`, which means all symbols.
+    """
 
     symbol: str
     price_scale: int = 2
@@ -51,6 +54,9 @@ class Instrument:
     def __post_init__(self) -> None:
         if not self.symbol or len(self.symbol) > 128:
             raise ValueError(f"a symbol has 1 to 128 characters, not {len(self.symbol)}")
+        # Lone surrogates, which no UTF-8 has, aren't printable either.
+        if not self.symbol.isprintable() or self.symbol == "*":
+            raise ValueError(f"{self.symbol!r} cannot be a symbol: expected printable characters, and not `*` alone")
         if self.time_scale not in (6, 9):
             raise ValueError(f"{self.symbol}: time_scale is 6 or 9, not {self.time_scale}")
         if not (0 <= self.price_scale <= 18 and 0 <= self.size_scale <= 18):
@@ -86,7 +92,8 @@ class Quote(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """The summary of the trades of one interval; `time` is the interval's start."""
+    """The summary of the trades of one interval, whose start is `time`; or of those that one conflated update merges,
+    whose last has `time`."""
 
     time: Any
     open: Any
