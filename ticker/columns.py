@@ -5,9 +5,9 @@ The one place that says which columns a kind has and that builds their arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,9 +65,10 @@ def scales_of(instrument: Instrument, kind: str, conflated: bool = False) -> tup
 class Ticks:
     """Rows of one kind, any symbols mixed, in the order in which they happened.
 
-    `symbols[codes[i]]` is row i's symbol. `columns` are int64 arrays of equal length, those of `columns_of(kind)` at the
-    symbols' scales. A feed that emits the same `symbols` tuple again and again is served fastest: pass the same object.
-    Raises ValueError when lengths differ or a column is not made of integers (a float, and so a NaN, never gets in).
+    `symbols[codes[i]]` is row i's symbol; codes are integers of any width. `columns` are int64 arrays of equal length,
+    those of `columns_of(kind)` at the symbols' scales. A feed that emits the same `symbols` tuple again and again is
+    served fastest: pass the same object. Raises ValueError when lengths differ or a column is not made of integers (a
+    float, and so a NaN, never gets in).
     """
 
     kind: str
@@ -80,12 +81,12 @@ class Ticks:
         wanted = columns_of(self.kind)
         if len(self.columns) != len(wanted):
             raise ValueError(f"{self.kind} have {len(wanted)} columns, not {len(self.columns)}")
-        if self.codes.dtype.kind not in "iu":
-            raise ValueError(f"codes: expected integers, not {self.codes.dtype}")
+        if self.codes.dtype.kind not in "iu" or self.codes.ndim != 1:
+            raise ValueError(f"codes: expected integers, not {self.codes.dtype}, in one dimension")
         for column, values in zip(wanted, self.columns, strict=True):
             if values.dtype != np.int64:
                 raise ValueError(f"{column.name}: expected int64, not {values.dtype}")
-            if len(values) != len(self.codes):
+            if values.shape != self.codes.shape:
                 raise ValueError(f"{column.name}: {len(values)} rows beside {len(self.codes)} codes")
 
     def __len__(self) -> int:
@@ -96,8 +97,8 @@ class Ticks:
 class Batch:
     """Adjacent rows of one channel, as a client reads them.
 
-    `columns` are arrays (int64; float64 for sums beyond 64 bits) of the whole numbers on the wire, `scales` their decimal
-    digits. A conflated row of trades or quotes stands for `count` rows.
+    `columns` are arrays (int64; float64 for sums beyond 64 bits) of the whole numbers on the wire, `scales` their
+    decimal digits. A conflated row of trades or quotes stands for `count` rows.
     """
 
     channel: Channel
@@ -127,20 +128,25 @@ class Batch:
         return self.columns[self.names.index(name)]
 
     def floats(self, name: str) -> npt.NDArray[np.float64]:
-        """Return a column as float64: each value the double nearest to the exact decimal where the integer is below 2**53."""
+        """Return a column as float64: the double nearest to each exact decimal, for integers up to 2**53 at a scale up
+        to 22 (10**22 is the last power of ten that a double holds); beyond that good to 15 digits."""
         i = self.names.index(name)
         return np.asarray(self.columns[i], np.float64) / 10.0 ** self.scales[i]
 
     def decimals(self, name: str) -> list[Decimal]:
-        """Return a column as exact Decimals."""
+        """Return a column as exact Decimals, whatever the precision of the caller's decimal context."""
         i = self.names.index(name)
-        return [Decimal(value).scaleb(-self.scales[i]) for value in self.columns[i].tolist()]
+        return [Decimal(value).scaleb(-self.scales[i], _EXACT) for value in self.columns[i].tolist()]
 
     def __iter__(self) -> Iterator[Any]:
         """Yield a Trade, Quote, QuoteUpdate or Bar for each row: time as UNIX nanoseconds, other values as Decimals."""
-        names = self.names
-        times = (self.columns[0] * 10 ** (9 - self.scales[0])).tolist()
+        names, nanoseconds = self.names, 10 ** (9 - self.scales[0])
+        times = [time * nanoseconds for time in self.columns[0].tolist()]
         return map(row_type(self.channel.kind, self.conflated), times, *(self.decimals(name) for name in names[1:]))
+
+
+_EXACT = Context(prec=60)
+"""Holds every digit of a sum: a float64 beyond 64 bits is a whole number of some 40 digits here."""
 
 
 def row_type(kind: str, conflated: bool) -> Any:
@@ -154,12 +160,13 @@ def row_type(kind: str, conflated: bool) -> Any:
 class Block:
     """All rows of one series that one flush numbered, sorted by symbol in shared columns (a CSR layout).
 
-    Rows `offsets[i]:offsets[i + 1]` belong to the symbol number `symbols[i]` (ascending) and are numbered from `seqs[i]`.
-    `missed[i]` rows directly before them were lost before they reached this server (`missed` is None when none were).
-    A conflated row of trades or quotes stands for `count` rows. A symbol stands twice where rows are missed in between.
+    Run i is the rows `offsets[i]:offsets[i + 1]`, one at least, of the symbol number `symbols[i]` (ascending), numbered
+    from `seqs[i]`. `missed[i]` rows directly before them were lost before they reached this server (`missed` is None
+    when none were). A conflated row of trades or quotes stands for `count` rows. A symbol stands twice where rows are
+    missed in between.
 
-    `number` counts the flushes of an epoch. `estimates`, for summaries, are the float64 values of `volume` and `notional`,
-    NaN where the int64 column is exact; None where all are. Arrays never change after a block is made.
+    `number` counts the flushes of an epoch. `estimates`, for summaries, are the float64 values of `volume` and
+    `notional`, NaN where the int64 column is exact; None where all are. Making a block makes its arrays read-only.
     """
 
     series: Series
@@ -172,14 +179,21 @@ class Block:
     missed: Ints | None = None
     conflated: bool = False
     estimates: tuple[Array, Array] | None = None
+    folded: list[tuple[Array, ...]] = field(default_factory=list, init=False, repr=False)
+    """What the runs amount to, if whoever made the block had to work it out, so that `fold_of` needn't do it again. A
+    block that `replace` makes begins without."""
+
+    def __post_init__(self) -> None:
+        for array in self._arrays():
+            array.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
     @property
     def counts(self) -> Ints:
-        """Rows of each symbol."""
-        return np.diff(self.offsets)
+        """Rows of each run."""
+        return self.offsets[1:] - self.offsets[:-1]
 
     @property
     def rows(self) -> Ints:
@@ -208,8 +222,13 @@ class Block:
     @property
     def nbytes(self) -> int:
         """What the block occupies, its objects' own size included."""
-        arrays: Sequence[Array] = (self.symbols, self.offsets, self.seqs, *self.columns)
-        return sum(array.nbytes + 112 for array in arrays) + 200
+        arrays = {id(array): array for array in (*self._arrays(), *(array for fold in self.folded for array in fold))}
+        return sum(array.nbytes + 112 for array in arrays.values()) + 300
+
+    def _arrays(self) -> Iterator[Array]:
+        yield from (self.symbols, self.offsets, self.seqs, *self.columns, *(self.estimates or ()))
+        if self.missed is not None:
+            yield self.missed
 
 
 def offsets_of(counts: Ints) -> Ints:
@@ -223,3 +242,13 @@ def run_indices(starts: Ints, counts: Ints) -> Ints:
     """Return the indices `starts[0], starts[0] + 1, …` of all runs, one after the other."""
     ends = np.cumsum(counts)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + counts, counts)
+
+
+def run_starts(keys: Array, *more: Array) -> Ints:
+    """Return where runs of equal neighbours begin: rows that differ from the one before them in any of the keys."""
+    edge = np.empty(len(keys), bool)
+    edge[:1] = True
+    np.not_equal(keys[1:], keys[:-1], out=edge[1:])
+    for each in more:
+        edge[1:] |= each[1:] != each[:-1]
+    return np.flatnonzero(edge)
