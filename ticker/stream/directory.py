@@ -40,19 +40,27 @@ class Directory:
         """The intervals of this feed's bars, in seconds."""
         return tuple(each.interval_s for each in self.series if each.kind == "bars")
 
+    @property
+    def source(self) -> Series | None:
+        """The series that bars are folded from: trades, else the shortest bars; None where there are only quotes."""
+        if Series("trades") in self.series:
+            return Series("trades")
+        return min((each for each in self.series if each.kind == "bars"), default=None)
+
     def add(self, instruments: Sequence[Instrument]) -> list[int]:
-        """Add those that are new; return their numbers. Raises ValueError if the scales of a known symbol change."""
+        """Add those that are new; return their numbers. Raises ValueError and adds none if a symbol's scales change."""
+        fresh: dict[str, Instrument] = {}
         for instrument in instruments:
-            known = self.numbers.get(instrument.symbol)
-            if known is not None and self.instruments[known] != instrument:
+            number = self.numbers.get(instrument.symbol)
+            known = fresh.setdefault(instrument.symbol, instrument) if number is None else self.instruments[number]
+            if known != instrument:
                 raise ValueError(f"{instrument.symbol}: scales never change within an epoch")
-        fresh = list({each.symbol: each for each in instruments if each.symbol not in self.numbers}.values())
         first = len(self.instruments)
-        for number, instrument in enumerate(fresh, first):
-            self.instruments.append(instrument)
-            self.numbers[instrument.symbol] = number
-        self._sorted = sorted([*self._sorted, *(each.symbol for each in fresh)])
-        units = np.array([10**each.time_scale for each in fresh], np.int64)
+        self.instruments += fresh.values()
+        self.numbers.update(zip(fresh, range(first, len(self.instruments)), strict=True))
+        self._sorted += fresh
+        self._sorted.sort()
+        units = np.array([10**each.time_scale for each in fresh.values()], np.int64)
         self._time_units = np.concatenate((self._time_units, units))
         return list(range(first, len(self.instruments)))
 

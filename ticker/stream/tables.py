@@ -5,7 +5,7 @@ Updated for all symbols of a flush with one fancy-indexed operation; grown as sy
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -21,12 +21,12 @@ class QuoteUpdates(NamedTuple):
     bid_size: Ints
     ask_price: Ints
     ask_size: Ints
-    count: Ints
+    count: Ints  # type: ignore[assignment]
 
     @classmethod
     def of_quotes(cls, columns: tuple[Array, ...]) -> QuoteUpdates:
         """Return each quote by itself."""
-        return cls(*columns, np.ones_like(columns[0]))
+        return cls._make((*columns, np.ones_like(columns[0])))
 
     @property
     def size(self) -> int:
@@ -35,15 +35,14 @@ class QuoteUpdates(NamedTuple):
 
     def take(self, indices: Array | slice) -> QuoteUpdates:
         """Return the runs at `indices`."""
-        return QuoteUpdates(*(column[indices] for column in self))
+        return QuoteUpdates._make([column[indices] for column in self])
 
     def fold(self, starts: Ints) -> QuoteUpdates:
         """Join runs of neighbours that begin at `starts`: the last quote stands, counts add up."""
         if len(starts) == self.size:
             return self
         lasts = np.append(starts[1:], self.size) - 1
-        newest = (column[lasts] for column in self[:5])
-        return QuoteUpdates(*newest, np.add.reduceat(self.count, starts))
+        return self.take(lasts)._replace(count=np.add.reduceat(self.count, starts))
 
     def plus(self, later: QuoteUpdates) -> QuoteUpdates:
         """Join each run with the one at the same place in `later`."""
@@ -52,33 +51,36 @@ class QuoteUpdates(NamedTuple):
 
 Fold = Summaries | QuoteUpdates
 """What rows amount to, as columns: `size`, `take`, `fold` and `plus` do the same for both."""
+AFold = TypeVar("AFold", bound=Fold)
 
 
 def fold_of(block: Block) -> Fold:
-    """Return what each run of a block of trades or quotes amounts to."""
-    starts = block.offsets[:-1]
+    """Return what each run of a block of trades or quotes, in mode `all`, amounts to."""
+    if block.folded:
+        return cast(Fold, block.folded[0])
     if block.series.kind == "quotes":
-        return QuoteUpdates.of_quotes(block.columns).fold(starts)
+        lasts = block.offsets[1:] - 1
+        return QuoteUpdates._make([*(column[lasts] for column in block.columns), block.counts])
     time, price, size = block.columns
-    return Summaries.of_trades(time, price, size).fold(starts)
+    return Summaries.of_runs(time, price, size, block.offsets)
 
 
-def join_folds(parts: list[Fold]) -> Fold:
+def join_folds(parts: list[AFold]) -> AFold:
     """Return the columns of all parts, which are of one type, in order."""
     if len(parts) == 1:
         return parts[0]
-    make = type(parts[0])
-    return make(*map(np.concatenate, zip(*parts, strict=True)))
+    make = type(parts[0])._make
+    return cast(AFold, make(map(np.concatenate, zip(*parts, strict=True))))
 
 
 class Table:
     """One row of columns for each symbol number: summaries or quotes; `present` tells which have any."""
 
     def __init__(self, row: type[Summaries] | type[QuoteUpdates]) -> None:
-        self._make = row
+        self._make = row._make
         self.present = np.zeros(0, bool)
         floats = ("volume_estimate", "notional_estimate")
-        self.columns = [np.zeros(0, np.float64 if name in floats else np.int64) for name in row._fields]
+        self.columns: list[Array] = [np.zeros(0, np.float64 if name in floats else np.int64) for name in row._fields]
 
     def grow(self, size: int) -> None:
         """Make room for symbol numbers below `size`."""
@@ -89,8 +91,8 @@ class Table:
             self.columns = [np.append(column, np.zeros(more, column.dtype)) for column in self.columns]
 
     def get(self, symbols: Ints) -> Fold:
-        """Return the rows of these symbols; zeros where not present."""
-        return self._make(*(column[symbols] for column in self.columns))
+        """Return the rows of these symbols, with no meaning where not present."""
+        return self._make([column[symbols] for column in self.columns])
 
     def put(self, symbols: Ints, rows: Fold) -> None:
         """Set the rows of these symbols, each named once."""
@@ -103,10 +105,11 @@ class Table:
         before = self.get(symbols)
         present = self.present[symbols]
         if present.all():
-            self.put(symbols, before.plus(later))  # type: ignore[arg-type]
-        else:
-            self.put(symbols, later)
-            known = np.flatnonzero(present)
+            self.put(symbols, before.plus(later))  # type: ignore[arg-type]  # both are of the type of this table
+            return before
+        self.put(symbols, later)
+        known = np.flatnonzero(present)
+        if len(known):
             self.put(symbols[known], before.take(known).plus(later.take(known)))  # type: ignore[arg-type]
         return before
 
