@@ -83,7 +83,7 @@ class Unsubscribe(Command):
 
 def parse(message: Mapping[Any, Any]) -> Command:
     """Return the command that a client's map stands for. Raises CommandError, with the `id` if it can be told."""
-    id = _id(message)
+    id = id_of(message)
     try:
         match message.get("op"):
             case "subscribe":
@@ -134,7 +134,8 @@ def _subscribe(message: Mapping[Any, Any], id: int | str | None) -> Subscribe:
     )
 
 
-def _id(message: Mapping[Any, Any]) -> int | str | None:
+def id_of(message: Mapping[Any, Any]) -> int | str | None:
+    """Return the `id` of a client's map. Raises CommandError if it is neither an integer nor a string."""
     id = message.get("id")
     if id is None or isinstance(id, str) or (isinstance(id, int) and not isinstance(id, bool)):
         return id

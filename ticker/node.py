@@ -1,0 +1,164 @@
+"""Joins the parts to a server: the one place that knows the concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from functools import partial
+
+import dashboard
+from ticker import __version__
+from ticker.broker.memory import MemoryBroker
+from ticker.clock import Clock
+from ticker.config import Settings
+from ticker.feed import FatalFeedError, Feed
+from ticker.intake import Intake
+from ticker.model import KINDS, Instrument, Series
+from ticker.protocol.native import MsgpackCodec
+from ticker.protocol.text import JsonCodec
+from ticker.server.app import Server
+from ticker.server.socket import Connections
+from ticker.stream.bars import Bars
+from ticker.stream.batcher import Batcher
+from ticker.stream.directory import Directory
+from ticker.stream.history import MIB, History
+from ticker.stream.hub import Hub
+from ticker.stream.market import Market
+from ticker.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+LATENESS_NS = 500_000_000
+"""How far the clock that ends a live feed's bars is behind, so that trades that are on their way still count."""
+
+
+class Node:
+    """A feed, the stream and the server around it."""
+
+    def __init__(self, settings: Settings, feed: Feed, clock: Clock) -> None:
+        self._settings = settings
+        self._feed = feed
+        self._clock = clock
+        self._tasks: list[asyncio.Task[None]] = []
+        self._server: Server | None = None
+
+    async def start(self) -> str:
+        """Prepare the feed, listen, and let the feed run; return the URL of the page.
+
+        Raises FatalFeedError when the feed cannot be prepared, OSError when the server cannot listen.
+        """
+        instruments = await self._feed.prepare()
+        self._assemble(list(instruments))
+        settings = self._settings
+        pages = dashboard.files()
+        self._server = Server(self._connections, pages, dashboard.HEADERS, settings.host, settings.port)
+        supervisor = Supervisor(self._feed, self._intake, self._clock, settings.stall_s, self._change_state)
+        self._tasks = [
+            asyncio.create_task(supervisor.run()),
+            asyncio.create_task(self._flush_on_time()),
+            asyncio.create_task(self._tick()),
+        ]
+        return self._server.url
+
+    async def stop(self) -> None:
+        """Let nobody in any more, stop the feed, publish what it still emitted, say goodbye and close."""
+        if self._server is None:
+            return
+        self._server.stop_accepting()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._batcher.flush()
+        for interval_ms in self._hub.intervals_ms:
+            self._hub.conflate(interval_ms)
+        await self._connections.say_goodbye()
+        await self._server.close()
+
+    def _assemble(self, instruments: list[Instrument]) -> None:
+        settings, clock, feed = self._settings, self._clock, self._feed
+        self._directory = Directory(secrets.token_hex(4), series_of(feed), instruments)
+        folded = [interval_s for interval_s in self._directory.intervals if interval_s not in feed.bars_s]
+        bars = Bars(self._directory, folded)
+        self._history = History(self._directory, settings.history_mib, settings.history_s, settings.bars_mib)
+        self._hub = Hub(self._directory, self._history, bars)
+        broker = MemoryBroker()
+        broker.subscribe(lambda blocks: self._history.append(blocks, clock.monotonic()))
+        broker.subscribe(self._hub.publish)
+        self._batcher = Batcher(self._directory, bars, broker.publish)
+        self._market = Market(
+            feed_name=feed.name,
+            version=__version__,
+            directory=self._directory,
+            history=self._history,
+            bars=bars,
+            hub=self._hub,
+            now_ns=clock.now,
+            feed_clock_ns=lambda: self._batcher.clock_ns,
+            replay=feed.replay,
+            heartbeat_s=settings.heartbeat_s,
+        )
+        outbox_bytes = int(settings.outbox_mib * MIB)
+        self._connections = Connections(self._market, [MsgpackCodec(), JsonCodec()], clock, outbox_bytes)
+        announce = self._connections.announce
+        self._intake = Intake(self._batcher, self._connections, announce, clock, at_once=settings.flush_ms == 0)
+
+    async def _flush_on_time(self) -> None:
+        """Flush at the end of each batching window; serve conflated clients at multiples of their interval."""
+        window_s = max(_seconds(self._settings.flush_ms), 0.001)
+        next_flush_s = self._clock.monotonic() + window_s
+        while True:
+            due = {interval_ms: self._next_boundary_s(interval_ms) for interval_ms in self._hub.intervals_ms}
+            await self._clock.sleep(min([next_flush_s, *due.values()]) - self._clock.monotonic())
+            now_s = self._clock.monotonic()
+            self._guarded(self._batcher.flush)
+            for interval_ms, boundary_s in due.items():
+                if now_s >= boundary_s:
+                    self._guarded(partial(self._hub.conflate, interval_ms))
+            if now_s >= next_flush_s:
+                next_flush_s = max(next_flush_s + window_s, now_s)
+
+    def _next_boundary_s(self, interval_ms: int) -> float:
+        interval_s = _seconds(interval_ms)
+        return (self._clock.monotonic() // interval_s + 1) * interval_s
+
+    async def _tick(self) -> None:
+        """Do what is due once a second."""
+        while True:
+            await self._clock.sleep(1.0)
+            if self._feed.replay is None:
+                self._batcher.time(self._clock.now() - LATENESS_NS)
+            self._guarded(lambda: self._history.trim(self._clock.monotonic()))
+            self._guarded(self._connections.tick)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do some work; what goes wrong there must not end all that comes after."""
+        try:
+            work()
+        except Exception:
+            log.exception("a step of the server failed; it goes on")
+
+    def _change_state(self, state: str) -> None:
+        self._market.state = state
+        self._connections.tell_status()
+
+
+def series_of(feed: Feed) -> list[Series]:
+    """Return the series that a prepared feed has, with the bars that are folded. Raises FatalFeedError."""
+    unknown = set(feed.kinds) - set(KINDS)
+    if unknown or not feed.kinds:
+        raise FatalFeedError(f"feed {feed.name}: kinds are some of {', '.join(KINDS)}, not {list(feed.kinds)}")
+    if ("bars" in feed.kinds) != bool(feed.bars_s):
+        raise FatalFeedError(f"feed {feed.name}: kind bars and their intervals, bars_s, go together")
+    intervals = feed.intervals(feed.kinds, feed.bars_s)
+    if "trades" not in feed.kinds and feed.bars_s:
+        shortest = min(feed.bars_s)
+        intervals = tuple(each for each in intervals if each % shortest == 0 or each in feed.bars_s)
+    ticks = [Series(kind) for kind in ("trades", "quotes") if kind in feed.kinds]
+    return [*ticks, *(Series("bars", interval_s) for interval_s in intervals)]
+
+
+def _seconds(milliseconds: float) -> float:
+    """Return milliseconds as seconds."""
+    return milliseconds / 1000

@@ -1,0 +1,66 @@
+"""Accepting connections: when descriptors run out it pauses, and says so once."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from tornado.ioloop import IOLoop
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 128
+PAUSE_S = 0.5
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Acceptor:
+    """Accepts connections on a listening socket and hands them to `callback(connection, address)`.
+
+    Tornado's own would raise, and be called again at once, for as long as there are no descriptors.
+    """
+
+    def __init__(self, listener: socket.socket, callback: Callable[[socket.socket, Any], None]) -> None:
+        self._listener = listener
+        self._callback = callback
+        self._loop = IOLoop.current()
+        self._closed = False
+        self._told = False
+        self._loop.add_handler(listener, self._accept, IOLoop.READ)
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._closed = True
+        self._loop.remove_handler(self._listener)
+        self._listener.close()
+
+    def _accept(self, listener: socket.socket, events: int) -> None:
+        for _ in range(AT_ONCE):
+            if self._closed:
+                return
+            try:
+                connection, address = listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                self._pause(error)
+                return
+            self._callback(connection, address)
+
+    def _pause(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("accepting pauses until connections close: %s", error.strerror)
+        self._loop.remove_handler(self._listener)
+        self._loop.call_later(PAUSE_S, self._resume)
+
+    def _resume(self) -> None:
+        if not self._closed:
+            self._loop.add_handler(self._listener, self._accept, IOLoop.READ)

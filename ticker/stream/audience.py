@@ -1,0 +1,87 @@
+"""Clients that get the same bytes: one codec, one mode, one set of channels. Their frames are joined once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from typing import Any
+
+from ticker.columns import Block
+from ticker.model import Series
+from ticker.protocol.codec import Catalogue, Codec
+from ticker.stream.outbox import Outbox
+
+Part = tuple[Series, tuple[int, ...] | None]
+"""The channels of one series: symbol numbers, ascending, or None for all there are."""
+Parts = tuple[Part, ...]
+Getter = Callable[[list[Any]], tuple[Any, ...]]
+
+_EMPTY = b""
+
+
+class Encoded:
+    """A block as frames of one codec, by symbol number: made once for everyone."""
+
+    __slots__ = ("_parts", "frames", "rows")
+
+    def __init__(self, codec: Codec, block: Block, catalogue: Catalogue) -> None:
+        size = len(catalogue.instruments)
+        self._parts = codec.encode(block, catalogue)
+        self.frames = [_EMPTY] * size
+        self.rows = [0] * size
+        frames, rows = self.frames, self.rows
+        for symbol, frame, count in zip(block.symbols.tolist(), self._parts, block.rows.tolist(), strict=True):
+            # A symbol stands twice where rows are missed in between.
+            frames[symbol] = frames[symbol] + frame if frames[symbol] else frame
+            rows[symbol] += count
+
+    @property
+    def everything(self) -> list[bytes]:
+        """All frames."""
+        return self._parts
+
+    @property
+    def total(self) -> int:
+        """All rows."""
+        return sum(self.rows)
+
+
+class Audience:
+    """Those who listen to `parts` by one codec, in mode `all` (interval 0) or conflated.
+
+    Conflated, `members` stand at their interval's last boundary; `late` ones stand elsewhere, at the flush number
+    given: they joined since, or their socket was not free at a boundary.
+    """
+
+    __slots__ = ("_getters", "codec", "interval_ms", "late", "members", "parts")
+
+    def __init__(self, codec: Codec, interval_ms: int, parts: Parts) -> None:
+        self.codec = codec
+        self.interval_ms = interval_ms
+        self.parts = parts
+        self.members: set[Outbox] = set()
+        self.late: dict[Outbox, int] = {}
+        self._getters = [(series, None if numbers is None else _getter(numbers)) for series, numbers in parts]
+
+    def joined(self, encoded: Mapping[Series, Encoded | None]) -> tuple[bytes, int]:
+        """Return what of these blocks this audience gets, as one piece, and how many rows that is."""
+        pieces: list[bytes] = []
+        rows = 0
+        for series, getter in self._getters:
+            block = encoded.get(series)
+            if block is None:
+                continue
+            if getter is None:
+                pieces += block.everything
+                rows += block.total
+            else:
+                pieces += getter(block.frames)
+                rows += sum(getter(block.rows))
+        return b"".join(pieces), rows
+
+
+def _getter(numbers: tuple[int, ...]) -> Getter:
+    if len(numbers) == 1:
+        number = numbers[0]
+        return lambda items: (items[number],)
+    return itemgetter(*numbers)

@@ -1,0 +1,165 @@
+"""What clients in mode `conflated` are due: everything since a position, merged but never dropped.
+
+A conflated client is a position: the number of the last flush that its last update covers. Its next update is the fold
+of all that came after. Clients that stand at the same position share the update, so those of one interval share theirs,
+and one that joined in between, or was too slow for the last, just stands elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from ticker.columns import Block, Ints
+from ticker.model import Series
+from ticker.stream.bars import Bars
+from ticker.stream.directory import Directory
+from ticker.stream.runs import merge, updates
+from ticker.stream.shelf import Shelf
+from ticker.stream.tables import Fold, fold_of, join_folds
+
+MOST_ENTRIES = 16
+"""Entries beyond those that positions need before neighbours are joined."""
+
+
+class Updates(Protocol):
+    """What happened to the channels of one series since any position in use."""
+
+    def since(self, number: int) -> Block | None:
+        """Return, as conflated rows, all that flushes after `number` brought; None if they brought nothing."""
+
+    def keep(self, positions: Collection[int]) -> None:
+        """Forget what none of these positions needs."""
+
+
+class _Entry(NamedTuple):
+    """What flushes up to `number` brought, from behind the entry before: runs sorted by symbol."""
+
+    number: int
+    symbols: Ints
+    seqs: Ints
+    missed: Ints | None
+    fold: Fold
+
+
+Numbered = TypeVar("Numbered", _Entry, Block)
+
+
+class TickUpdates:
+    """Updates of trades or quotes: what the rows since a position amount to, a row for each channel (more at gaps)."""
+
+    def __init__(self) -> None:
+        self._entries: list[_Entry] = []
+        self._like: Block | None = None
+        self._cached: dict[int, Block] = {}
+
+    def append(self, block: Block) -> None:
+        """Take in what a flush numbered."""
+        self._entries.append(_Entry(block.number, block.symbols, block.seqs, block.missed, fold_of(block)))
+        self._like = block
+        self._cached.clear()
+
+    def since(self, number: int) -> Block | None:
+        newer = [entry for entry in self._entries if entry.number > number]
+        if not newer or self._like is None:
+            return None
+        oldest = newer[0].number
+        if oldest not in self._cached:
+            entry = _join(newer)
+            self._cached[oldest] = updates(self._like, entry.symbols, entry.seqs, entry.missed, entry.fold)
+        return self._cached[oldest]
+
+    def keep(self, positions: Collection[int]) -> None:
+        if not positions:
+            self._entries.clear()
+            return
+        oldest = min(positions)
+        self._entries = [entry for entry in self._entries if entry.number > oldest]
+        if len(self._entries) > MOST_ENTRIES + len(positions):
+            self._entries = [_join(stretch) for stretch in _stretches(self._entries, positions)]
+
+
+class BarUpdates:
+    """Updates of the bars of one interval: those that ended since a position, and the running one if it changed."""
+
+    def __init__(self, series: Series, directory: Directory, bars: Bars, shelf: Shelf) -> None:
+        self._series = series
+        self._directory = directory
+        self._bars = bars
+        self._shelf = shelf
+        self._ended: list[Block] = []
+        self._changed = np.zeros(0, np.int64)
+        self._number = -1
+
+    def touch(self, block: Block) -> None:
+        """Note that the running bars of the block's symbols changed."""
+        self._grow()
+        self._changed[block.symbols] = block.number
+        self._number = block.number
+
+    def append(self, block: Block) -> None:
+        """Take in the bars that a flush ended."""
+        self._ended.append(block)
+        self._number = block.number
+
+    def since(self, number: int) -> Block | None:
+        parts = [block for block in self._ended if block.number > number]
+        running = self.running(np.flatnonzero(self._changed > number))
+        if running is not None:
+            parts.append(running)
+        return replace(merge(parts), conflated=True) if parts else None
+
+    def running(self, symbols: Ints) -> Block | None:
+        """Return the running bar of each of these symbols that has one, under the number that it will have."""
+        symbols, bars = self._bars.running(self._series.interval_s, symbols)
+        if not len(symbols):
+            return None
+        like = Block(self._series, self._directory.epoch, self._number, symbols, symbols, symbols, ())
+        return updates(like, symbols, self._shelf.next_seqs(symbols), None, bars)
+
+    def keep(self, positions: Collection[int]) -> None:
+        oldest = min(positions, default=self._number)
+        self._ended = [block for block in self._ended if block.number > oldest]
+        if len(self._ended) > MOST_ENTRIES + len(positions):
+            self._ended = [merge(stretch) for stretch in _stretches(self._ended, positions)]
+
+    def _grow(self) -> None:
+        more = len(self._directory) - len(self._changed)
+        if more > 0:
+            self._changed = np.append(self._changed, np.full(more, -1, np.int64))
+
+
+def _stretches(items: list[Numbered], positions: Collection[int]) -> list[list[Numbered]]:
+    """Return items that no position stands between, together."""
+    stretches: list[list[Numbered]] = [[]]
+    for item in items:
+        stretches[-1].append(item)
+        if item.number in positions:
+            stretches.append([])
+    return [stretch for stretch in stretches if stretch]
+
+
+def _join(entries: list[_Entry]) -> _Entry:
+    """Return what all entries, which follow each other, amount to; a run with a gap before it stays apart."""
+    if len(entries) == 1:
+        return entries[0]
+    symbols = np.concatenate([entry.symbols for entry in entries])
+    order = np.argsort(symbols, kind="stable")
+    symbols = symbols[order]
+    fresh = np.append(True, symbols[1:] != symbols[:-1])
+    missed = None
+    if any(entry.missed is not None for entry in entries):
+        each = [np.zeros_like(entry.seqs) if entry.missed is None else entry.missed for entry in entries]
+        missed = np.concatenate(each)[order]
+        fresh |= missed > 0
+    firsts = np.flatnonzero(fresh)
+    return _Entry(
+        entries[-1].number,
+        symbols[firsts],
+        np.concatenate([entry.seqs for entry in entries])[order][firsts],
+        None if missed is None else missed[firsts],
+        join_folds([entry.fold for entry in entries]).take(order).fold(firsts),
+    )

@@ -1,0 +1,78 @@
+"""What all sessions of a server share: who is who, what was, what is, and how the feed does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ticker.feed import Replay
+from ticker.protocol.codec import Time
+from ticker.stream.bars import Bars
+from ticker.stream.directory import Directory
+from ticker.stream.history import History
+from ticker.stream.hub import Hub
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may do."""
+
+    message_bytes: int = 262_144
+    channels: int = 100_000
+    commands_per_s: int = 50
+
+
+@dataclass(slots=True, kw_only=True)
+class Market:
+    """The state that sessions read. `state` is how the feed does (see `status` in the protocol)."""
+
+    feed_name: str
+    version: str
+    directory: Directory
+    history: History
+    bars: Bars
+    hub: Hub
+    now_ns: Callable[[], int]
+    """The server's clock, UNIX time in nanoseconds."""
+    feed_clock_ns: Callable[[], int | None]
+    """The feed's clock."""
+    replay: Replay | None = None
+    state: str = "waiting"
+    limits: Limits = Limits()
+    heartbeat_s: float = 10.0
+
+    @property
+    def clock(self) -> dict[str, Any] | None:
+        """The replay's clock as in `welcome` and `status`; None when the feed's time is now."""
+        if self.replay is None:
+            return None
+        time = self.feed_clock_ns()
+        return {"time": None if time is None else Time(time), "speed": self.replay.speed}
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The message `status`."""
+        return {"type": "status", "state": self.state, "clock": self.clock}
+
+    @property
+    def welcome(self) -> dict[str, Any]:
+        """The message `welcome`."""
+        return {
+            "type": "welcome",
+            "protocol": 1,
+            "server": self.version,
+            "epoch": self.directory.epoch,
+            "time": Time(self.now_ns()),
+            "feed": self.feed_name,
+            "kinds": list(self.directory.kinds),
+            "intervals": list(self.directory.intervals),
+            "auth": False,
+            "clock": self.clock,
+            "heartbeat_s": self.heartbeat_s,
+            "limits": {
+                "message_bytes": self.limits.message_bytes,
+                "channels": self.limits.channels,
+                "commands_per_s": self.limits.commands_per_s,
+            },
+        }

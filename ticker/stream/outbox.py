@@ -1,0 +1,147 @@
+"""What a client has yet to be sent, and what happens when that grows.
+
+A frame goes to the socket at once while that is free. What it does not take is kept by reference, so that a thousand
+stalled clients share the same bytes, and goes out in order when the socket is free again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+JOINED_BYTES = 1 << 16
+"""Frames that wait are joined up to this size for one call to the socket."""
+
+
+class Pressure:
+    """How many outboxes are half full or more; `relieved` is called when none is any more."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.relieved: Callable[[], None] = lambda: None
+
+    def add(self) -> None:
+        """Count one more."""
+        self.count += 1
+
+    def remove(self) -> None:
+        """Count one less."""
+        self.count -= 1
+        if not self.count:
+            self.relieved()
+
+
+class Outbox:
+    """The way out to one client.
+
+    `write(data)` hands whole frames to the socket and returns how many bytes of them it took, all or up to the end of a
+    frame; it sets `blocked` if the socket takes no more. Whoever wrote it calls `drain` when the socket is free again.
+    """
+
+    __slots__ = (
+        "_exempt",
+        "_limit",
+        "_pressed",
+        "_pressure",
+        "_queue",
+        "blocked",
+        "overflowed",
+        "queued",
+        "rows",
+        "sent",
+        "write",
+    )
+
+    def __init__(self, limit: int, pressure: Pressure) -> None:
+        self.write: Callable[[bytes], int] = len
+        self.blocked = False
+        self.overflowed = False
+        """Whether more than `limit` bytes wanted to wait: they were dropped, and the client has to resume."""
+        self.queued = 0
+        """Bytes that wait here."""
+        self.rows = 0
+        """Rows of data offered so far (see `heartbeat` in the protocol)."""
+        self.sent = 0
+        """Bytes handed to the socket so far."""
+        self._exempt = 0
+        self._limit = limit
+        self._pressure = pressure
+        self._pressed = False
+        self._queue: deque[bytes] = deque()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing waits and the socket takes more."""
+        return not self.blocked and not self.queued
+
+    def offer(self, data: bytes, rows: int = 0) -> None:
+        """Send whole frames that hold `rows` rows of data, now or when the socket is free."""
+        self.rows += rows
+        if self.blocked or self.queued:
+            self._keep(data)
+            return
+        taken = self.write(data)
+        self.sent += taken
+        if taken < len(data):
+            self._keep(data[taken:])
+
+    def offer_beyond_limit(self, data: bytes, rows: int = 0) -> None:
+        """Send what the client asked for and the limit is not meant for: rows of a resume, descriptions of channels."""
+        self._exempt += len(data)
+        self.offer(data, rows)
+
+    def drain(self) -> None:
+        """Go on sending what waits."""
+        self.blocked = False
+        queue = self._queue
+        while queue and not self.blocked:
+            data = queue.popleft()
+            if queue and len(data) < JOINED_BYTES:
+                data = self._joined(data)
+            taken = self.write(data)
+            self.sent += taken
+            self.queued -= taken
+            if taken < len(data):
+                queue.appendleft(data[taken:])
+        if not queue:
+            self._exempt = 0
+        self._press()
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._queue.clear()
+        self.queued = 0
+        self._press()
+
+    def close(self) -> None:
+        """Forget what waits and take nothing more."""
+        self.overflowed = True
+        self.blocked = True
+        self.clear()
+
+    def _keep(self, data: bytes) -> None:
+        if self.overflowed:
+            return
+        self._queue.append(data)
+        self.queued += len(data)
+        if self.queued > self._limit + self._exempt:
+            self.overflowed = True
+            self.clear()
+        else:
+            self._press()
+
+    def _joined(self, data: bytes) -> bytes:
+        parts, size = [data], len(data)
+        while self._queue and size + len(self._queue[0]) <= JOINED_BYTES:
+            parts.append(self._queue.popleft())
+            size += len(parts[-1])
+        return b"".join(parts)
+
+    def _press(self) -> None:
+        pressed = self.queued * 2 >= self._limit
+        if pressed != self._pressed:
+            self._pressed = pressed
+            if pressed:
+                self._pressure.add()
+            else:
+                self._pressure.remove()

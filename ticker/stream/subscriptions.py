@@ -1,0 +1,275 @@
+"""What one client listens to: which channels, in which mode, and where those stand that still catch up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ticker.columns import Block, Ints
+from ticker.model import Series
+from ticker.protocol.codec import Codec
+from ticker.stream.audience import Audience, Parts
+from ticker.stream.cursor import Cursor
+from ticker.stream.descriptors import describe
+from ticker.stream.market import Market
+from ticker.stream.outbox import Outbox, Pressure
+from ticker.stream.runs import conflated
+
+Descriptions = list[dict[str, Any]]
+
+
+class Slot(NamedTuple):
+    """Channels of one series that are sent alike: `interval_ms` 0 is mode `all`."""
+
+    interval_ms: int
+    series: Series
+
+
+@dataclass(slots=True)
+class _Wildcard:
+    """`*` of a series: what appears later is sent at `interval_ms`, but for what was named or excluded."""
+
+    interval_ms: int
+    named: set[int]
+    excluded: set[int] = field(default_factory=set)
+
+
+class _CatchUp(NamedTuple):
+    slot: Slot
+    cursor: Cursor
+
+
+class Subscriptions:
+    """The channels of one client.
+
+    A channel is live, and then part of an Audience of the Hub, or it catches up: a Cursor reads the History for it
+    until there is nothing newer, and in that same call it becomes live, so that no row can slip between.
+    """
+
+    __slots__ = ("_audiences", "_catching_up", "_codec", "_market", "_numbers", "_outbox", "_pressure", "_wildcards")
+
+    def __init__(self, market: Market, codec: Codec, outbox: Outbox, pressure: Pressure) -> None:
+        self._market = market
+        self._codec = codec
+        self._outbox = outbox
+        self._pressure = pressure
+        self._numbers: dict[Slot, tuple[int, ...]] = {}
+        self._audiences: dict[int, Audience] = {}
+        self._wildcards: dict[Series, _Wildcard] = {}
+        self._catching_up: list[_CatchUp] = []
+
+    def __len__(self) -> int:
+        """How many channels are subscribed."""
+        return sum(map(len, self._numbers.values()))
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether `catch_up` has something to do."""
+        return bool(self._catching_up)
+
+    @property
+    def has_wildcard(self) -> bool:
+        """Whether symbols that appear later are subscribed by themselves."""
+        return bool(self._wildcards)
+
+    @property
+    def wants_every_row(self) -> bool:
+        """Whether anything is subscribed in mode `all`."""
+        return any(not slot.interval_ms for slot in self._numbers)
+
+    def subscribe(
+        self, slot: Slot, names: Sequence[str] | None, since: Mapping[str, int], same_epoch: bool
+    ) -> tuple[Descriptions, list[dict[str, str]]]:
+        """Subscribe symbols (None for `*`); return the descriptions of their channels, and what is refused.
+
+        What was pending goes out before. Afterwards call `listen`, once the descriptions are on their way.
+        """
+        wanted, refused = self._resolve(slot, names)
+        numbers = np.array(wanted, np.int64)
+        seqs, missed = self._positions(slot.series, numbers, since, same_epoch)
+        self._withdraw({each for each in self._numbers if each.series == slot.series} | {slot})
+        descriptions = describe(self._market, slot.series, slot.interval_ms, numbers, seqs, missed)
+        self._remove(slot.series, wanted)
+        self._add(slot, wanted)
+        behind = seqs < self._market.history[slot.series].next_seqs(numbers)
+        if behind.any():
+            order = np.argsort(numbers[behind])
+            cursor = self._market.history.cursor(slot.series, numbers[behind][order], seqs[behind][order])
+            self._catching_up.append(_CatchUp(slot, cursor))
+            self._pressure.add()
+        return descriptions, refused
+
+    def unsubscribe(self, series: Iterable[Series], names: Sequence[str] | None) -> list[int]:
+        """End channels (all of these series for None); return their integers. What was pending goes out before."""
+        directory = self._market.directory
+        ended: list[int] = []
+        for each in series:
+            slots = [slot for slot in self._numbers if slot.series == each]
+            if names is None:
+                numbers = {number for slot in slots for number in self._numbers[slot]}
+                self._wildcards.pop(each, None)
+            else:
+                numbers = {directory.numbers[name] for name in names if name in directory.numbers}
+                if each in self._wildcards:
+                    self._wildcards[each].named -= numbers
+                    self._wildcards[each].excluded |= numbers
+            self._withdraw(slots)
+            for slot in slots:
+                gone = np.array([number for number in self._numbers[slot] if number in numbers], np.int64)
+                ended += directory.channels(each, slot.interval_ms > 0, gone).tolist()
+            self._remove(each, numbers)
+        return ended
+
+    def announce(self, numbers: Sequence[int]) -> Descriptions:
+        """Subscribe symbols that have appeared where `*` wants them; return their descriptions. Then call `listen`."""
+        descriptions: Descriptions = []
+        for series, wildcard in self._wildcards.items():
+            wanted = [number for number in numbers if number not in wildcard.excluded]
+            wanted = wanted[: max(0, self._market.limits.channels - len(self))]
+            if wanted:
+                slot = Slot(wildcard.interval_ms, series)
+                self._withdraw([slot])
+                fresh = np.array(wanted, np.int64)
+                seqs = self._market.history[series].next_seqs(fresh)
+                descriptions += describe(self._market, series, slot.interval_ms, fresh, seqs, [0] * len(wanted))
+                self._add(slot, wanted)
+        return descriptions
+
+    def listen(self) -> None:
+        """Join the audiences of what is live, as far as that has changed."""
+        for interval_ms in {slot.interval_ms for slot in self._numbers}:
+            if interval_ms not in self._audiences:
+                parts = self._parts(interval_ms)
+                if parts:
+                    hub = self._market.hub
+                    self._audiences[interval_ms] = hub.join(self._outbox, self._codec, interval_ms, parts)
+
+    def catch_up(self) -> None:
+        """Send the next slice of what is behind. Raises FellOff when the history does not have it any more."""
+        slot, cursor = self._catching_up[0]
+        block = cursor.read()
+        if block is not None:
+            self._send(conflated(block) if slot.interval_ms else block)
+            return
+        self._end_catch_up(self._catching_up[0])
+        if slot.interval_ms and slot.series.kind == "bars":
+            running = self._market.hub.bars[slot.series].running(cursor.symbols)
+            if running is not None:
+                self._send(running)
+        self._withdraw([slot])
+        self.listen()
+
+    def close(self) -> None:
+        """Listen to nothing any more."""
+        self._withdraw(list(self._numbers))
+        self._numbers.clear()
+        self._wildcards.clear()
+        for each in list(self._catching_up):
+            self._end_catch_up(each)
+
+    def _resolve(self, slot: Slot, names: Sequence[str] | None) -> tuple[list[int], list[dict[str, str]]]:
+        """Return the numbers of what can be subscribed, and what can't; note what that means for `*`."""
+        directory, series = self._market.directory, slot.series
+        mine = {number for each, numbers in self._numbers.items() if each.series == series for number in numbers}
+        wildcard = self._wildcards.get(series)
+        if names is None:
+            named = mine if wildcard is None else wildcard.named
+            self._wildcards[series] = _Wildcard(slot.interval_ms, named)
+            known = [number for number in range(len(directory)) if number not in named]
+            refused = []
+        else:
+            known = [directory.numbers[name] for name in names if name in directory.numbers]
+            refused = [{"symbol": name, "code": "unknown_symbol"} for name in names if name not in directory.numbers]
+        room = self._market.limits.channels - len(self)
+        wanted = []
+        for number in known:
+            room -= number not in mine
+            if room >= 0 or number in mine:
+                wanted.append(number)
+            else:
+                refused.append({"symbol": directory.instruments[number].symbol, "code": "limit"})
+        if names is not None and wildcard is not None:
+            wildcard.named.update(wanted)
+            wildcard.excluded.difference_update(wanted)
+        return wanted, refused
+
+    def _positions(
+        self, series: Series, numbers: Ints, since: Mapping[str, int], same_epoch: bool
+    ) -> tuple[Ints, list[int | None]]:
+        """Return where each channel begins, and how many rows before cannot be had (None: nobody knows)."""
+        shelf, instruments = self._market.history[series], self._market.directory.instruments
+        seqs, missed = shelf.next_seqs(numbers), [0] * len(numbers)
+        positions: list[int | None] = list(missed)
+        behind = self._behind(series)
+        if not since and not behind:
+            return seqs, positions
+        first = shelf.first_seqs(numbers)
+        for i, number in enumerate(numbers.tolist()):
+            asked = since.get(instruments[number].symbol)
+            if asked is None:
+                asked = behind.get(number)
+            elif not same_epoch:
+                asked, positions[i] = None, None
+            if asked is None:
+                continue
+            if asked > seqs[i]:
+                positions[i] = None
+            else:
+                positions[i] = max(0, int(first[i]) - asked)
+                seqs[i] = max(int(first[i]), asked)
+        return seqs, positions
+
+    def _behind(self, series: Series) -> dict[int, int]:
+        """Return where the channels of a series stand that catch up: subscribed again they go on from there."""
+        return {
+            number: cursor.position(number)
+            for slot, cursor in self._catching_up
+            if slot.series == series
+            for number in cursor.symbols.tolist()
+        }
+
+    def _withdraw(self, slots: Collection[Slot]) -> None:
+        """Leave the audiences of these slots, so that what is pending there goes out now."""
+        for interval_ms in {slot.interval_ms for slot in slots}:
+            audience = self._audiences.pop(interval_ms, None)
+            if audience is not None:
+                self._market.hub.leave(self._outbox, audience)
+
+    def _add(self, slot: Slot, numbers: Collection[int]) -> None:
+        if numbers:
+            self._numbers[slot] = tuple(sorted({*self._numbers.get(slot, ()), *numbers}))
+
+    def _remove(self, series: Series, numbers: Collection[int]) -> None:
+        gone = set(numbers)
+        for slot in [slot for slot in self._numbers if slot.series == series]:
+            left = tuple(number for number in self._numbers[slot] if number not in gone)
+            if left:
+                self._numbers[slot] = left
+            else:
+                del self._numbers[slot]
+        for each in [each for each in self._catching_up if each.slot.series == series]:
+            each.cursor.drop(np.array([number for number in each.cursor.symbols.tolist() if number in gone], np.int64))
+            if not len(each.cursor.symbols):
+                self._end_catch_up(each)
+
+    def _parts(self, interval_ms: int) -> Parts:
+        """Return what is live at an interval; a series of which everything is, as None."""
+        parts = []
+        for slot, numbers in sorted(self._numbers.items()):
+            if slot.interval_ms == interval_ms:
+                behind = {n for each in self._catching_up if each.slot == slot for n in each.cursor.symbols.tolist()}
+                live = tuple(number for number in numbers if number not in behind) if behind else numbers
+                everything = slot.series in self._wildcards and len(live) == len(self._market.directory)
+                if live:
+                    parts.append((slot.series, None if everything else live))
+        return tuple(parts)
+
+    def _send(self, block: Block) -> None:
+        self._outbox.offer_beyond_limit(*self._market.hub.frames(self._codec, block))
+
+    def _end_catch_up(self, each: _CatchUp) -> None:
+        self._catching_up.remove(each)
+        self._pressure.remove()
