@@ -1,0 +1,426 @@
+"""The dialogue with a server, free of I/O: takes its messages, leaves commands in `outgoing`, fills subscriptions.
+
+It outlives connections. Life of each: `connected` → `receive` … → `lost`; a connection that never spoke is just `lost`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import msgpack
+
+from ticker.client.decode import columns, describe, head, unpack, welcome_epoch
+from ticker.client.errors import ClientError, CommandRefused, ProtocolError, Unauthenticated
+from ticker.client.subscription import Subscription, Track
+from ticker.columns import columns_of
+from ticker.model import Channel, Position
+
+log = logging.getLogger(__name__)
+
+Answer = Callable[[dict[Any, Any] | ClientError], None]
+
+
+class Question(NamedTuple):
+    """A command that waits for its answer.
+
+    If the connection is lost first, `if_lost` is called or, where there is none, it is asked again on the next one.
+    """
+
+    command: dict[str, Any]
+    answer: Answer
+    if_lost: Callable[[], None] | None
+
+
+class Outgoing(NamedTuple):
+    """A command as a message, and how many seconds to wait before it is sent."""
+
+    message: bytes
+    after_s: float = 0.0
+
+
+def _nothing() -> None:
+    """Do nothing: what was asked dies with the connection, since the next one begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The feed's state (`waiting`, `live`, `stalled`, `failed`, `ended`) and clock (None: its time is now)."""
+
+    state: str
+    clock: Mapping[str, Any] | None
+
+
+class RowsLost(Exception):
+    """The server has sent more rows on this connection than arrived: leave it, and resume."""
+
+
+class Conversation:
+    """One reader's dialogue. `subscriptions` is what it wants, in the order in which it is asked for again."""
+
+    def __init__(self, token: str | None = None, on_status: Callable[[Status], object] | None = None) -> None:
+        self.subscriptions: list[Subscription] = []
+        self.welcome: Mapping[str, Any] | None = None
+        self.status: Status | None = None
+        self.reconnect_ms: int | None = None
+        """What the last `goodbye` asked for."""
+        self.last_error: str | None = None
+        """The last `error` that answered no command: it says why the server is about to close."""
+        self.outgoing: deque[Outgoing] = deque()
+        self.made_progress = False
+        """Whether this connection has brought rows, or lived until a heartbeat."""
+        self._token = token
+        self._on_status = on_status
+        self._epoch = ""
+        self._rows = 0
+        self._routes: dict[int, tuple[Subscription, Track, int]] = {}
+        self._numbers: dict[Channel, int] = {}
+        self._ids = itertools.count(1)
+        self._questions: dict[int, Question] = {}
+        self._handlers: dict[str, Callable[[dict[Any, Any]], None]] = {
+            "welcome": self._welcomed,
+            "channel": self._announced,
+            "status": self._told_status,
+            "heartbeat": self._heartbeat,
+            "gap": self._gap,
+            "goodbye": self._goodbye,
+            "error": self._unasked_error,
+        }
+
+    @property
+    def is_welcome(self) -> bool:
+        """Whether the server has spoken on this connection."""
+        return bool(self._epoch)
+
+    # Connections
+
+    def connected(self) -> None:
+        """Begin a connection."""
+        self.reconnect_ms = self.last_error = None
+        self.made_progress = False
+        self._rows = 0
+
+    def lost(self) -> None:
+        """End a connection."""
+        self._epoch = ""
+        self._routes.clear()
+        self._numbers.clear()
+        self.outgoing.clear()
+        for id, question in list(self._questions.items()):
+            if question.if_lost is not None:
+                self._questions.pop(id, None)
+                question.if_lost()
+
+    def receive(self, data: bytes | str) -> None:
+        """Take a message. Raises ProtocolError or Unauthenticated, and RowsLost if rows did not arrive."""
+        message = unpack(data)
+        if isinstance(message, list):
+            self._data(message)
+            return
+        kind = message.get("type")
+        if not self._epoch and kind not in ("welcome", "goodbye", "error"):
+            raise ProtocolError(f"{kind!r} before the welcome")
+        id = message.get("id")
+        if id is not None:
+            self._answer(id, message)
+        elif isinstance(kind, str) and kind in self._handlers:
+            self._handlers[kind](message)
+
+    # What a reader asks
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Ask for a subscription now and on every later connection. Raises ValueError if it overlaps another one.
+
+        A name and `*` don't overlap: the name leaves the wildcard.
+        """
+        request = subscription.request
+        for other in self.subscriptions:
+            if other.request.kind != request.kind or self._interval(other) != self._interval(subscription):
+                continue
+            both = set(request.symbols or ["*"]) & set(other.request.symbols or ["*"])
+            if both:
+                raise ValueError(
+                    f"{request.kind} of {min(both)} are subscribed on this stream already: unsubscribe, or connect anew"
+                )
+        self.subscriptions.append(subscription)
+        if self._epoch:
+            self._ask_for(subscription)
+
+    def unsubscribe(self, subscription: Subscription, answer: Answer) -> None:
+        """End a subscription; `answer` is called when no row of it can come any more."""
+        if subscription not in self.subscriptions:
+            answer({})
+            return
+        self.subscriptions.remove(subscription)
+        subscription.close()
+        if not self._epoch:
+            answer({})
+            return
+        wildcard = self._wildcard_beside(subscription)
+        if wildcard is not None:
+            self._give_back(subscription, wildcard, answer)
+            return
+        commands = subscription.request.unsubscribe(self._interval(subscription), self._message_bytes)
+        self._ask_all(commands, lambda answers: self._unsubscribed(answers, answer), if_lost=lambda: answer({}))
+
+    def ask(self, command: dict[str, Any], answer: Answer, if_lost: Callable[[], None] | None = None) -> None:
+        """Ask a question; `answer` gets the map, or a CommandRefused."""
+        id = next(self._ids)
+        self._questions[id] = Question(command, answer, if_lost)
+        if self._epoch:
+            self._send(id, command)
+
+    def fail(self, error: ClientError) -> None:
+        """Answer every open question with an error: there will be no other connection."""
+        questions, self._questions = self._questions, {}
+        for question in questions.values():
+            if question.if_lost is not None:
+                question.if_lost()
+            else:
+                question.answer(error)
+
+    # Commands and answers
+
+    @property
+    def _message_bytes(self) -> int:
+        limits = (self.welcome or {}).get("limits")
+        size = limits.get("message_bytes") if isinstance(limits, dict) else None
+        return size if isinstance(size, int) and size >= 4096 else 262144
+
+    def _interval(self, subscription: Subscription) -> int:
+        intervals = (self.welcome or {}).get("intervals")
+        return subscription.request.bars_of(intervals if isinstance(intervals, list) else ())
+
+    def _send(self, id: int, command: Mapping[str, Any], after_s: float = 0.0) -> None:
+        self.outgoing.append(Outgoing(msgpack.packb({"id": id, **command}), after_s))
+
+    def _answer(self, id: Any, message: dict[Any, Any]) -> None:
+        question = self._questions.get(id) if type(id) is int else None
+        if question is None:
+            raise ProtocolError(f"an answer to {id!r}, which was not asked")
+        if message.get("type") != "error":
+            del self._questions[id]
+            question.answer(message)
+        elif message.get("code") == "limit":
+            self._send(id, question.command, after_s=1.0)
+        else:
+            del self._questions[id]
+            question.answer(CommandRefused(str(message.get("code")), str(message.get("message"))))
+
+    def _ask_all(
+        self,
+        commands: Iterable[dict[str, Any]],
+        done: Callable[[list[dict[Any, Any]]], None],
+        each: Answer | None = None,
+        if_lost: Callable[[], None] = _nothing,
+    ) -> None:
+        """Ask several questions; call `each` with every answer, `done` with all. They die with the connection."""
+        asked = list(commands)
+        answers: list[dict[Any, Any]] = []
+
+        def take(message: dict[Any, Any] | ClientError) -> None:
+            if each is not None:
+                each(message)
+            answers.append(message if isinstance(message, dict) else {})
+            if len(answers) == len(asked):
+                done(answers)
+
+        for command in asked:
+            self.ask(command, take, if_lost)
+
+    # Subscribing
+
+    def _ask_for(self, subscription: Subscription, symbols: list[str] | None = None) -> None:
+        if symbols is None and subscription.needs_symbols:
+            self._list_symbols(lambda names: self._ask_for(subscription, names))
+            return
+        since = subscription.resumed(self._epoch, symbols)
+        interval_s = self._interval(subscription)
+        commands = subscription.request.subscribe(interval_s, since, self._epoch, self._message_bytes)
+        refused: dict[str, str] = {}
+
+        def take(message: dict[Any, Any] | ClientError) -> None:
+            if isinstance(message, ClientError):
+                subscription.fail(message)
+                return
+            refused.update(_refused(message))
+            for entry in _entries(message):
+                self._route(subscription, entry)
+
+        self._ask_all(commands, lambda answers: subscription.answered(refused), take)
+
+    def _list_symbols(self, done: Callable[[list[str]], None]) -> None:
+        names: list[str] = []
+
+        def take(message: dict[Any, Any] | ClientError) -> None:
+            page = message.get("symbols") if isinstance(message, dict) else None
+            if not isinstance(page, list):
+                raise ProtocolError(f"no list of symbols: {message}")
+            names.extend(map(str, page))
+            if page and isinstance(message, dict) and message.get("more"):
+                self.ask({"op": "symbols", "after": names[-1], "limit": 10_000}, take, _nothing)
+            else:
+                done(names)
+
+        self.ask({"op": "symbols", "limit": 10_000}, take, _nothing)
+
+    def _route(self, subscription: Subscription, entry: Any) -> None:
+        """Follow a described channel, in place of whoever had it before."""
+        description = describe(entry, self._epoch)
+        number = self._numbers.get(description.channel)
+        if number is not None:
+            owner, _, _ = self._routes.pop(number)
+            if owner is not subscription:
+                owner.forget(description.channel.symbol)
+        track = subscription.described(description, self._epoch)
+        width = len(columns_of(description.channel.kind, description.conflated))
+        self._numbers[description.channel] = description.number
+        self._routes[description.number] = (subscription, track, width)
+
+    def _announced(self, message: dict[Any, Any]) -> None:
+        """Find the subscription of a channel that is described by itself: who named it, or else the wildcard."""
+        channel = Channel(message.get("kind", ""), message.get("symbol", ""), message.get("interval_s", 0))
+        wildcard = None
+        for subscription in self.subscriptions:
+            if subscription.request.kind != channel.kind or self._interval(subscription) != channel.interval_s:
+                continue
+            if subscription.request.symbols is None:
+                wildcard = subscription
+            elif channel.symbol in subscription.request.symbols:
+                self._route(subscription, message)
+                return
+        if wildcard is not None:
+            self._route(wildcard, message)
+
+    def _wildcard_beside(self, subscription: Subscription) -> Subscription | None:
+        """Return the wildcard that takes back what is unsubscribed by name."""
+        if subscription.request.symbols is None:
+            return None
+        series = (None, subscription.request.kind, self._interval(subscription))
+        for other in self.subscriptions:
+            if (other.request.symbols, other.request.kind, self._interval(other)) == series:
+                return other
+        return None
+
+    def _give_back(self, subscription: Subscription, wildcard: Subscription, answer: Answer) -> None:
+        """Subscribe names for the wildcard, since `unsubscribe` would exclude them from it."""
+        positions: dict[str, Position] = {}
+        for symbol in subscription.request.symbols or ():
+            position = subscription.forget(symbol)
+            if position is not None:
+                positions[symbol] = position
+        wildcard.adopt(positions)
+        since = {symbol: position.seq for symbol, position in positions.items()}
+        request = replace(wildcard.request, symbols=subscription.request.symbols)
+        commands = request.subscribe(self._interval(wildcard), since, self._epoch, self._message_bytes)
+
+        def take(message: dict[Any, Any] | ClientError) -> None:
+            for entry in _entries(message) if isinstance(message, dict) else ():
+                self._route(wildcard, entry)
+
+        self._ask_all(commands, lambda answers: answer({}), take, if_lost=lambda: answer({}))
+
+    def _unsubscribed(self, answers: list[dict[Any, Any]], done: Answer) -> None:
+        """Forget the channels that ended. A wildcard's end is also that of names beside it: ask for these again."""
+        bereft: list[Subscription] = []
+        for message in answers:
+            for number in message.get("channels") or ():
+                if number not in self._routes:
+                    continue
+                owner, track, _ = self._routes.pop(number)
+                self._numbers.pop(track.description.channel, None)
+                if owner in self.subscriptions and owner not in bereft:
+                    bereft.append(owner)
+        for subscription in bereft:
+            self._ask_for(subscription)
+        done({})
+
+    # What the server says unasked
+
+    def _data(self, message: list[Any]) -> None:
+        number, seq, n = head(message)
+        route = self._routes.get(number)
+        if route is None:
+            raise ProtocolError(f"rows of channel {number}, which was not described")
+        subscription, track, width = route
+        self._rows += subscription.advance(track, seq, columns(message, n, width))
+        self.made_progress = True
+
+    def _welcomed(self, message: dict[Any, Any]) -> None:
+        epoch = welcome_epoch(message)
+        self.welcome, self._epoch = message, epoch
+        self.status = Status("waiting" if self.status is None else self.status.state, message.get("clock"))
+        pending = list(self._questions.items())
+        if self._token is not None:
+            self.ask({"op": "auth", "token": self._token}, _authenticated, _nothing)
+        for id, question in pending:
+            self._send(id, question.command)
+        # Names first: a wildcard leaves them alone.
+        for subscription in sorted(self.subscriptions, key=lambda each: each.request.symbols is None):
+            self._ask_for(subscription)
+
+    def _told_status(self, message: dict[Any, Any]) -> None:
+        status = Status(str(message.get("state")), message.get("clock"))
+        changed, self.status = status != self.status, status
+        if changed and self._on_status is not None:
+            self._on_status(status)
+        self._finish(lambda each: not each.catches_up and not each.request.conflated)
+
+    def _heartbeat(self, message: dict[Any, Any]) -> None:
+        """Nothing is pending: all rows must be here, and of a feed that has ended no others will come."""
+        self.reconcile(message)
+        self.made_progress = True
+        for subscription in self.subscriptions:
+            subscription.catches_up = False
+        self._finish(lambda each: True)
+
+    def reconcile(self, message: Mapping[Any, Any]) -> None:
+        """Compare the rows that the server has sent with those that arrived. Raises RowsLost if they differ."""
+        rows = message.get("rows")
+        if rows != self._rows:
+            raise RowsLost(f"{self._rows} rows arrived of {rows} that the server has sent on this connection")
+
+    def _finish(self, is_through: Callable[[Subscription], bool]) -> None:
+        if self.status is not None and self.status.state == "ended":
+            for subscription in list(self.subscriptions):
+                if subscription.is_answered and is_through(subscription):
+                    self.subscriptions.remove(subscription)
+                    subscription.finish()
+
+    def _gap(self, message: dict[Any, Any]) -> None:
+        number, seq = message.get("channel"), message.get("seq")
+        if not isinstance(number, int) or not isinstance(seq, int) or number not in self._routes:
+            raise ProtocolError(f"a gap in channel {number!r}, which was not described")
+        subscription, track, _ = self._routes[number]
+        subscription.gap(track, seq)
+
+    def _goodbye(self, message: dict[Any, Any]) -> None:
+        wait = message.get("reconnect_ms")
+        self.reconnect_ms = wait if isinstance(wait, int) and wait >= 0 else None
+
+    def _unasked_error(self, message: dict[Any, Any]) -> None:
+        self.last_error = f"{message.get('code')}: {message.get('message')}"
+
+
+def _entries(message: dict[Any, Any]) -> Iterator[Any]:
+    entries = message.get("channels")
+    if message.get("type") != "subscribed" or not isinstance(entries, list):
+        raise ProtocolError(f"{message.get('type')!r} as the answer to a subscribe")
+    return iter(entries)
+
+
+def _refused(message: dict[Any, Any]) -> dict[str, str]:
+    refused = message.get("refused") or []
+    try:
+        return {str(each["symbol"]): str(each["code"]) for each in refused}
+    except (TypeError, KeyError) as error:
+        raise ProtocolError("refused symbols that cannot be read") from error
+
+
+def _authenticated(message: dict[Any, Any] | ClientError) -> None:
+    if isinstance(message, ClientError):
+        raise Unauthenticated(4001, str(message))
