@@ -202,6 +202,8 @@ class Conversation:
         question = self._questions.get(id) if type(id) is int else None
         if question is None:
             raise ProtocolError(f"an answer to {id!r}, which was not asked")
+        if message.get("type") == "pong":
+            self.reconcile(message)  # before it counts as answered: else it is asked again on the next connection
         if message.get("type") != "error":
             del self._questions[id]
             question.answer(message)

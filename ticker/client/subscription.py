@@ -34,9 +34,9 @@ class Subscription(AsyncIterator[Batch]):
     """Batches of one kind of some symbols: `async for batch in subscription`.
 
     `await subscription` waits for the server's answer. Rows come in order and none comes twice, over any number of
-    connections. What cannot be had is told where it is missing: `on_missed` is called with a MissedRows or, without one,
-    the MissedRows is raised; likewise `on_refused` and SymbolsRefused. After such an exception iterating goes on. The
-    iteration ends when the feed has ended and all of its rows have come, or when it or its stream is closed.
+    connections. What cannot be had is told where it is missing: `on_missed` is called with a MissedRows or, without
+    one, the MissedRows is raised; likewise `on_refused` and SymbolsRefused. After such an exception iterating goes on.
+    The iteration ends when the feed has ended and all of its rows have come, or when it or its stream is closed.
     """
 
     def __init__(
