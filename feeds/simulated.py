@@ -24,16 +24,17 @@ DEFAULT_RATE = 200.0
 SLOWEST_RATE, FASTEST_RATE = 1e-6, 1e7
 MOST_SYMBOLS = 100_000
 CADENCE_S = 0.01
-BURST_S = 0.1
 BACKLOG_S = 1.0
+MOST_ROWS = 16_384
+"""Rows of a kind in one turn of the loop, so that no turn is longer than some milliseconds."""
 
 
 class SimulatedFeed(Feed):
     """A simulated stock market: correlated moves, fat tails, a quote after each trade, at any rate.
 
     Every 10 ms it emits the trades that are due and as many quotes, each the best bid and ask after its trade. When the
-    loop stalled it catches up, at most 0.1 s worth of ticks at once and 1 s worth in all; for longer stalls the market
-    stood still. Which ticks come is a matter of the seed and the options alone, never of the clock.
+    loop stalled it catches up, for one second at most; for longer stalls the market stood still. Which ticks come is a
+    matter of the seed and the options alone, never of the clock.
     """
 
     name = "simulated"
@@ -82,42 +83,48 @@ class SimulatedFeed(Feed):
         return [Instrument(symbol) for symbol in self.symbols]
 
     async def run(self, emit: Emit) -> None:
-        pace = Pace(self.rate)
-        last_us, last_s = self.clock.now() // 1000, self.clock.monotonic()
+        pace, last_s = Pace(self.rate), self.clock.monotonic()
         while True:
-            await self.clock.sleep(CADENCE_S)
-            # Rows never run backwards in time, not even when someone sets the machine's clock.
-            now_us, now_s = max(self.clock.now() // 1000, last_us), self.clock.monotonic()
-            if count := pace.due(now_s - last_s):
-                self._emit(emit, times(last_us, now_us, count, self.rate))
-            emit.time(now_us * 1000)
-            last_us, last_s = now_us, now_s
-
-    def _emit(self, emit: Emit, time: Ints) -> None:
-        codes, price, size, *quote = self._market.take(len(time))
-        emit(Ticks("trades", self.symbols, codes, (time, price, size)))
-        emit(Ticks("quotes", self.symbols, codes, (time, *quote)))
+            await self.clock.sleep(0.0 if pace.is_behind else CADENCE_S)
+            now_us, now_s = self.clock.now() // 1000, self.clock.monotonic()
+            time = pace.due(now_s - last_s, now_us)
+            last_s = now_s
+            if len(time):
+                codes, price, size, *quote = self._market.take(len(time))
+                emit(Ticks("trades", self.symbols, codes, (time, price, size)))
+                emit(Ticks("quotes", self.symbols, codes, (time, *quote)))
+            if not pace.is_behind:
+                emit.time(now_us * 1000)
 
 
 class Pace:
-    """How many rows are due: `rate` a second; after a stall bounded at once and in all."""
+    """Which rows are due, and when they happened: `rate` a second, after a stall BACKLOG_S worth of them at most."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._owed = 0.0
+        self._last_us = 0
 
-    def due(self, elapsed_s: float) -> int:
-        """Return the number of rows to emit now, `elapsed_s` after the call before."""
+    @property
+    def is_behind(self) -> bool:
+        """Whether more rows are due already."""
+        return self._owed >= 1.0
+
+    def due(self, elapsed_s: float, now_us: int) -> Ints:
+        """Return the times of the rows to emit now, MOST_ROWS at most: UNIX microseconds, evenly spaced.
+
+        `elapsed_s` is the time since the call before. Times never run backwards, not even when someone sets the
+        machine's clock.
+        """
         self._owed = min(self._owed + elapsed_s * self._rate, max(1.0, BACKLOG_S * self._rate))
-        count = int(min(self._owed, max(1.0, BURST_S * self._rate)))
+        count = int(min(self._owed, MOST_ROWS))
+        if count == 0:
+            return np.empty(0, np.int64)
+        ago_us = (self._owed - np.arange(1, count + 1)) * (1e6 / self._rate)
         self._owed -= count
-        return count
-
-
-def times(last_us: int, now_us: int, count: int, rate: float) -> Ints:
-    """Return `count` UNIX times in microseconds up to now, `rate` a second where `last_us` leaves room for that."""
-    span = min(now_us - last_us, int(count / rate * 1e6))
-    return np.arange(1, count + 1, dtype=np.int64) * span // count + (now_us - span)
+        time = np.maximum(now_us - ago_us.astype(np.int64), self._last_us)
+        self._last_us = int(time[-1])
+        return time
 
 
 def parse_symbols(text: object) -> tuple[str, ...]:
