@@ -16,6 +16,7 @@ from ticker.config import Settings
 from ticker.feed import FatalFeedError, Feed
 from ticker.intake import Intake
 from ticker.model import KINDS, Instrument, Series
+from ticker.protocol.messages import CONFLATION_MS
 from ticker.protocol.native import MsgpackCodec
 from ticker.protocol.text import JsonCodec
 from ticker.server.app import Server
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 LATENESS_NS = 500_000_000
 """How far the clock that ends a live feed's bars is behind, so that trades that are on their way still count."""
+FEED_STOP_S = 1.0
+"""How long a feed may take to stop; what is left of five seconds is for the clients."""
 
 
 class Node:
@@ -60,6 +63,8 @@ class Node:
             asyncio.create_task(self._flush_on_time()),
             asyncio.create_task(self._tick()),
         ]
+        for task in self._tasks:
+            task.add_done_callback(_tell_failure)
         return self._server.url
 
     async def stop(self) -> None:
@@ -69,10 +74,9 @@ class Node:
         self._server.stop_accepting()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._batcher.flush()
-        for interval_ms in self._hub.intervals_ms:
-            self._hub.conflate(interval_ms)
+        await asyncio.wait(self._tasks, timeout=FEED_STOP_S)
+        self._guarded(self._batcher.flush)
+        self._guarded(self._conflate_all)
         await self._connections.say_goodbye()
         await self._server.close()
 
@@ -105,30 +109,35 @@ class Node:
         self._intake = Intake(self._batcher, self._connections, announce, clock, at_once=settings.flush_ms == 0)
 
     async def _flush_on_time(self) -> None:
-        """Flush at the end of each batching window; serve conflated clients at multiples of their interval."""
-        window_s = max(_seconds(self._settings.flush_ms), 0.001)
-        next_flush_s = self._clock.monotonic() + window_s
+        """Flush at multiples of the batching window; serve conflated clients at multiples of their interval."""
+        step_us = CONFLATION_MS[0] * 1000
+        flush_ms = self._settings.flush_ms
+        window_us = round(max(1.0, flush_ms) * 1000) if flush_ms else step_us  # without one only bars wait for a flush
+        last_us = self._monotonic_us()
         while True:
-            due = {interval_ms: self._next_boundary_s(interval_ms) for interval_ms in self._hub.intervals_ms}
-            await self._clock.sleep(min([next_flush_s, *due.values()]) - self._clock.monotonic())
-            now_s = self._clock.monotonic()
-            self._guarded(self._batcher.flush)
-            for interval_ms, boundary_s in due.items():
-                if now_s >= boundary_s:
+            next_us = min((last_us // each + 1) * each for each in (window_us, step_us))
+            await self._clock.sleep((next_us - self._monotonic_us()) / 1e6)
+            now_us = self._monotonic_us()
+            if self._feed.replay is None:
+                self._batcher.time(self._clock.now() - LATENESS_NS)
+            if now_us // window_us > last_us // window_us:
+                self._guarded(self._batcher.flush)
+            for interval_ms in self._hub.intervals_ms:
+                if now_us // (interval_ms * 1000) > last_us // (interval_ms * 1000):
                     self._guarded(partial(self._hub.conflate, interval_ms))
-            if now_s >= next_flush_s:
-                next_flush_s = max(next_flush_s + window_s, now_s)
+            last_us = now_us
 
-    def _next_boundary_s(self, interval_ms: int) -> float:
-        interval_s = _seconds(interval_ms)
-        return (self._clock.monotonic() // interval_s + 1) * interval_s
+    def _monotonic_us(self) -> int:
+        return round(self._clock.monotonic() * 1e6)
+
+    def _conflate_all(self) -> None:
+        for interval_ms in self._hub.intervals_ms:
+            self._hub.conflate(interval_ms)
 
     async def _tick(self) -> None:
         """Do what is due once a second."""
         while True:
             await self._clock.sleep(1.0)
-            if self._feed.replay is None:
-                self._batcher.time(self._clock.now() - LATENESS_NS)
             self._guarded(lambda: self._history.trim(self._clock.monotonic()))
             self._guarded(self._connections.tick)
 
@@ -140,8 +149,14 @@ class Node:
             log.exception("a step of the server failed; it goes on")
 
     def _change_state(self, state: str) -> None:
+        self._guarded(self._conflate_all)  # so that the last rows come before the word that there are no more
         self._market.state = state
         self._connections.tell_status()
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        log.critical("a part of the server has ended that should not: restart it", exc_info=failure)
 
 
 def series_of(feed: Feed) -> list[Series]:
@@ -157,8 +172,3 @@ def series_of(feed: Feed) -> list[Series]:
         intervals = tuple(each for each in intervals if each % shortest == 0 or each in feed.bars_s)
     ticks = [Series(kind) for kind in ("trades", "quotes") if kind in feed.kinds]
     return [*ticks, *(Series("bars", interval_s) for interval_s in intervals)]
-
-
-def _seconds(milliseconds: float) -> float:
-    """Return milliseconds as seconds."""
-    return milliseconds / 1000

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 128
 PAUSE_S = 0.5
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Acceptor:
-    """Accepts connections on a listening socket and hands them to `callback(connection, address)`.
+    """Accepts connections on a listening socket and hands them to `callback(stream, address)`.
 
     Tornado's own would raise, and be called again at once, for as long as there are no descriptors.
     """
 
-    def __init__(self, listener: socket.socket, callback: Callable[[socket.socket, Any], None]) -> None:
+    def __init__(self, listener: socket.socket, callback: Callable[[IOStream, Any], None]) -> None:
         self._listener = listener
         self._callback = callback
         self._loop = IOLoop.current()
@@ -48,11 +47,9 @@ class Acceptor:
             except ConnectionAbortedError:
                 continue
             except OSError as error:
-                if error.errno not in _EXHAUSTED:
-                    raise
                 self._pause(error)
                 return
-            self._callback(connection, address)
+            self._callback(IOStream(connection), address)
 
     def _pause(self, error: OSError) -> None:
         if not self._told:

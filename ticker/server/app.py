@@ -18,6 +18,8 @@ from ticker.server.socket import Connections, StreamSocket
 BACKLOG = 4096
 HEADER_BYTES = 16_384
 BODY_BYTES = 65_536
+IDLE_S = 60
+"""How long a peer may take to send its request."""
 
 
 class PageFile(Protocol):
@@ -33,7 +35,15 @@ class PageFile(Protocol):
     def cache_control(self) -> str: ...
 
 
-class Page(RequestHandler):
+class _Plain(RequestHandler):
+    """Tells what is wrong with a request in one line of text."""
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(f"{self._reason.lower()}\n")
+
+
+class Page(_Plain):
     """Serves one file of the dashboard."""
 
     def initialize(self, file: PageFile, headers: Mapping[str, str]) -> None:
@@ -54,13 +64,12 @@ class Page(RequestHandler):
         return f'"{hashlib.sha256(self._file.body).hexdigest()[:32]}"'
 
 
-class NotFound(RequestHandler):
+class NotFound(_Plain):
     """Answers for addresses where nothing is."""
 
     def prepare(self) -> None:
         self.set_status(404)
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish("not found\n")
+        self.write_error(404)
 
 
 class Server:
@@ -79,11 +88,12 @@ class Server:
             _application(connections, pages, page_headers),
             max_header_size=HEADER_BYTES,
             max_body_size=BODY_BYTES,
-            idle_connection_timeout=60,
+            idle_connection_timeout=IDLE_S,
+            body_timeout=IDLE_S,
         )
         listeners = bind_sockets(port, host, backlog=BACKLOG)
         self._port = int(listeners[0].getsockname()[1])
-        self._acceptors = [Acceptor(listener, self._http._handle_connection) for listener in listeners]
+        self._acceptors = [Acceptor(listener, self._http.handle_stream) for listener in listeners]
 
     @property
     def url(self) -> str:
@@ -113,7 +123,5 @@ def _application(
         (r"/api/symbols", rest.Resource, {"market": market, "answer": rest.symbols}),
         (r"/api/snapshot", rest.Resource, {"market": market, "answer": rest.snapshot}),
     ]
-    routes += [
-        (re.escape(path), Page, {"file": file, "headers": page_headers}) for path, file in pages.items()
-    ]
+    routes += [(re.escape(path), Page, {"file": file, "headers": page_headers}) for path, file in pages.items()]
     return Application(routes, default_handler_class=NotFound)

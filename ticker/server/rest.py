@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,16 +25,24 @@ class Resource(RequestHandler):
         self._market = market
         self._answer = answer
 
-    def get(self) -> None:
-        arguments = {name: self.get_query_argument(name) for name in self.request.query_arguments}
+    def set_default_headers(self) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
+
+    def get(self) -> None:
+        arguments = {name: self.get_query_argument(name) for name in self.request.query_arguments}
         try:
             body = self._answer(self._market, arguments)
         except ValueError as error:
             self.set_status(400)
             body = {"error": str(error)}
         self.finish(render(body) + "\n")
+
+    def head(self) -> None:
+        self.get()
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self.finish(render({"error": self._reason.lower()}) + "\n")
 
 
 def health(market: Market, arguments: Mapping[str, str]) -> Mapping[str, Any]:
@@ -49,8 +58,8 @@ def health(market: Market, arguments: Mapping[str, str]) -> Mapping[str, Any]:
 
 def symbols(market: Market, arguments: Mapping[str, str]) -> Mapping[str, Any]:
     """Page through the symbols, as the command `symbols` does."""
-    limit = arguments.get("limit", "1000")
-    if not limit.isdecimal() or not 1 <= int(limit) <= 10_000:
+    limit = arguments.get("limit") or "1000"
+    if not re.fullmatch("[0-9]{1,5}", limit) or not 1 <= int(limit) <= 10_000:
         raise ValueError("limit: expected an integer from 1 to 10000")
     page, more = market.directory.page(arguments.get("prefix", ""), arguments.get("after", ""), int(limit))
     return {"symbols": page, "more": more}

@@ -8,6 +8,7 @@ and go straight to the socket while that is free.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import socket
@@ -15,7 +16,7 @@ from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from tornado.ioloop import IOLoop
-from tornado.iostream import SSLIOStream, StreamClosedError
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
 from ticker.clock import Clock
@@ -83,11 +84,15 @@ class Connections:
 
     async def say_goodbye(self) -> None:
         """Tell all clients to come back later, each at another time, and close their connections."""
-        for connection in list(self._open):
-            connection.say_goodbye(random.randint(*RECONNECT_MS))
+        leaving = list(self._open)
+        random.shuffle(leaving)
+        for connection, reconnect_ms in zip(leaving, _spread(len(leaving), *RECONNECT_MS), strict=True):
+            connection.say_goodbye(reconnect_ms)
         deadline_s = self.clock.monotonic() + FAREWELL_S
         while self._open and self.clock.monotonic() < deadline_s:
             await self.clock.sleep(0.02)
+        for connection in list(self._open):
+            connection.abort()
 
 
 class StreamSocket(WebSocketHandler):
@@ -102,26 +107,21 @@ class StreamSocket(WebSocketHandler):
     async def get(self, *args: Any, **kwargs: Any) -> None:
         origin = self.request.headers.get("Origin")
         if origin is not None and not self.check_origin(origin):
-            self.set_status(403)
-            self.finish("Origin: not of this host\n")
-            return
+            return self._refuse(403, "Origin: not of this host")
         offered = self.request.headers.get("Sec-WebSocket-Protocol", "")
         codecs = self._connections.codecs
         if offered:
             known = [name for each in offered.split(",") if (name := each.strip()) in codecs]
             if not known:
-                self.set_status(400)
-                self.finish(f"Sec-WebSocket-Protocol: expected one of {', '.join(codecs)}\n")
-                return
+                return self._refuse(400, f"Sec-WebSocket-Protocol: expected one of {', '.join(codecs)}")
             self._codec = codecs[known[0]]
         else:
             format = self.get_query_argument("format", "msgpack")
             self._codec = codecs.get(f"ticker.v1.{format}")
             if self._codec is None:
-                self.set_status(400)
-                self.finish("format: expected msgpack or json\n")
-                return
+                return self._refuse(400, "format: expected msgpack or json")
         await super().get(*args, **kwargs)
+        return None
 
     def check_origin(self, origin: str) -> bool:
         scheme, _, authority = origin.partition("://")
@@ -141,7 +141,7 @@ class StreamSocket(WebSocketHandler):
     def get_websocket_protocol(self) -> WebSocketProtocol13 | None:
         protocol = super().get_websocket_protocol()
         if isinstance(protocol, WebSocketProtocol13):
-            return _LingeringProtocol(self, mask_outgoing=False, params=protocol.params)
+            return _StreamProtocol(self, mask_outgoing=False, params=protocol.params)
         return None
 
     def open(self, *args: str, **kwargs: str) -> Awaitable[None] | None:
@@ -187,20 +187,19 @@ class StreamSocket(WebSocketHandler):
 
     def tick(self, now_s: float) -> None:
         """Do what is due: a heartbeat, a ping, the end of a connection that is dead."""
+        if self.ws_connection is None or self.ws_connection.is_closing():
+            return  # the peer has some seconds to answer the close; Tornado counts them
+        session = self.session
         if self._is_dead(now_s):
-            if (
-                self.session.closing is None
-                and self.session.subscriptions.wants_every_row
-                and self.session.outbox.queued
-            ):
+            if session.closing is None and session.subscriptions.wants_every_row and not session.outbox.is_free:
                 log.info("%s reads nothing: closed as too slow", self.request.remote_ip)
-                self.session.closing = CloseCode.TOO_SLOW
-                self.session.outbox.close()
+                session.closing = CloseCode.TOO_SLOW
+                session.outbox.close()
                 self._after()
-            elif self.ws_connection is not None:
-                self.ws_connection._abort()
+            else:
+                self.abort()
             return
-        self.session.tick(now_s)
+        session.tick(now_s)
         if now_s - self._pinged_s >= PING_S:
             self._pinged_s = now_s
             try:
@@ -208,6 +207,21 @@ class StreamSocket(WebSocketHandler):
             except (StreamClosedError, ConnectionError):
                 return
         self._after()
+
+    def abort(self) -> None:
+        """End the connection without a word."""
+        assert self._stream is not None
+        self._stream.close()
+
+    def fall_silent(self) -> None:
+        """Send nothing any more but the close: that is the last frame a peer may get."""
+        if hasattr(self, "session"):
+            self.session.close()
+
+    def _refuse(self, status: int, reason: str) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(reason + "\n")
 
     def _is_dead(self, now_s: float) -> bool:
         """Tell whether the peer gave no sign of life; taking bytes that waited for it is one."""
@@ -269,25 +283,31 @@ class StreamSocket(WebSocketHandler):
         self._after()
 
 
-class _LingeringProtocol(WebSocketProtocol13):
-    """After a message that is too big, reads on for a while: closing at once would reset the connection, and the client
-    would never see why."""
+class _StreamProtocol(WebSocketProtocol13):
+    """Tornado's protocol, with two changes in how a connection ends.
 
+    Once a close is on its way nothing else follows it. And after a message that is too big it reads on for a while:
+    closing at once would reset the connection, and the client would never see why.
+    """
+
+    handler: StreamSocket
     _lingers = False
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
-        self._lingers = self._lingers or (code == CloseCode.TOO_BIG and not self.server_terminated)
+        if not self.server_terminated:
+            self.handler.fall_silent()
+            _hold_what_is_left(self.stream)
+        self._lingers = self._lingers or code == CloseCode.TOO_BIG
         super().close(code, reason)
 
     def _abort(self) -> None:
-        if not self._lingers or self.stream is None or self.stream.closed():
+        if not self._lingers or self.stream.closed():
             super()._abort()
         elif not self.client_terminated:
             self.client_terminated = True
             self._discarding = asyncio.ensure_future(self._discard())
 
     async def _discard(self) -> None:
-        assert self.stream is not None
         try:
             async with asyncio.timeout(LINGER_S):
                 while True:
@@ -298,17 +318,34 @@ class _LingeringProtocol(WebSocketProtocol13):
         self._abort()
 
 
-def _host_and_port(scheme: str, authority: str) -> tuple[str, int | None]:
+def _host_and_port(scheme: str, authority: str) -> tuple[str, str]:
     """Return what an authority names, in lower case; if it names no port, that of the scheme (behind TLS too)."""
     host, colon, port = authority.lower().rpartition(":")
     if not colon or not port.isdecimal():
-        host, port = authority.lower(), ""
-    return host, int(port) if port else {"http": 80, "https": 443}.get(scheme.lower())
+        host, port = authority.lower(), {"http": "80", "https": "443"}.get(scheme.lower(), "")
+    return host, port
+
+
+def _spread(count: int, least: int, most: int) -> list[int]:
+    """Return ascending numbers from `least` to `most`, one by chance from each of `count` equal parts of that range."""
+    part = (most - least) / max(1, count)
+    return [least + int(part * (place + random.random())) for place in range(count)]
 
 
 def _tune(sock: socket.socket) -> None:
     """Send at once, and keep little in the kernel."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        _limit_unsent(sock, UNSENT_BYTES)
+
+
+def _hold_what_is_left(stream: IOStream) -> None:
+    """Let the kernel hold all that is left, the close too: a peer that reads again after we are gone learns why."""
+    if not stream.closed():
+        _limit_unsent(stream.socket, 2**31 - 1)
+
+
+def _limit_unsent(sock: socket.socket, size: int) -> None:
+    if hasattr(socket, "TCP_NOTSENT_LOWAT") and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
