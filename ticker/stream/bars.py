@@ -76,9 +76,9 @@ class Bars:
             if len(places):
                 total.add(places, level.table.get(symbols[places]))
         places = np.flatnonzero(total.present)
-        bars = _get(total, places)
-        symbols = symbols[places]
-        return symbols, bars._replace(time=self._levels[depth].start_of(symbols, bars.time))
+        symbols, bars = symbols[places], _get(total, places)
+        units = self._levels[depth].units[symbols]
+        return symbols, bars._replace(time=bars.time // units * units)
 
     def _parts(self, block: Block) -> tuple[Ints, Summaries]:
         """Return what came, cut so that no part spans two bars, and the symbol of each part: ascending, and so are the
@@ -123,12 +123,6 @@ class _Level:
             self.table.grow(size)
             self.units = self.interval_s * self._directory.time_units(np.arange(size))
             self._open = np.append(self._open, np.full(size - known, -(2**63), np.int64))
-
-    def start_of(self, symbols: Ints, time: Ints) -> Ints:
-        """Return the start of the bar in which a trade of each symbol at this time counts."""
-        units = self.units[symbols]
-        starts: Ints = np.maximum(time // units, self._open[symbols]) * units
-        return starts
 
     def starts(self, symbols: Ints) -> Ints:
         """Return the start of each symbol's newest bar."""

@@ -1,0 +1,501 @@
+"""The door and the batching window, against lists of plain numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ticker.columns import Block, Ticks, columns_of
+from ticker.model import Instrument, Series
+from ticker.stream.bars import Bars
+from ticker.stream.batcher import FLUSH_ROWS, REASONS, Batcher
+from ticker.stream.directory import Directory
+
+TRADES, QUOTES, MINUTES = Series("trades"), Series("quotes"), Series("bars", 60)
+SYMBOLS = ("AAPL", "MSFT", "TSLA", "BRK.B", "IBM")
+Cells = tuple[int, ...]
+
+
+class Stage:
+    """A Batcher and what it published. The first symbols are announced; the rest may be, later."""
+
+    def __init__(
+        self, symbols: Sequence[str] = SYMBOLS, series: Sequence[Series] = (TRADES, QUOTES, MINUTES), folded: Any = ()
+    ) -> None:
+        self.directory = Directory("e", series, [Instrument(symbol) for symbol in symbols])
+        self.flushes: list[list[Block]] = []
+        self.batcher = Batcher(self.directory, Bars(self.directory, folded), self.flushes.append)
+
+    @property
+    def blocks(self) -> list[Block]:
+        return [block for flush in self.flushes for block in flush]
+
+    def emit(
+        self, *rows: tuple[str, Cells], series: Series = TRADES, dtype: str = "i8", symbols: tuple[str, ...] = SYMBOLS
+    ) -> None:
+        self.batcher.emit(ticks(rows, series, dtype, symbols))
+
+    def rows(self, series: Series, symbol: str) -> list[tuple[int, Cells]]:
+        """Return the rows of a channel that were published, each with its number."""
+        return [row for block in self.blocks if block.series == series for row in self._rows(block, symbol)]
+
+    def missed(self, series: Series, symbol: str) -> dict[int, int]:
+        """Return how many rows were missed, by the number of the row after them."""
+        return {
+            int(block.seqs[run]): int(block.missed[run])
+            for block in self.blocks
+            if block.series == series and block.missed is not None
+            for run in np.flatnonzero((block.symbols == self.directory.numbers[symbol]) & (block.missed > 0))
+        }
+
+    def _rows(self, block: Block, symbol: str) -> Iterator[tuple[int, Cells]]:
+        for run in np.flatnonzero(block.symbols == self.directory.numbers[symbol]):
+            rows = slice(int(block.offsets[run]), int(block.offsets[run + 1]))
+            cells = zip(*(column[rows].tolist() for column in block.columns), strict=True)
+            yield from enumerate(cells, int(block.seqs[run]))
+
+
+def ticks(
+    rows: Sequence[tuple[str, Cells]], series: Series = TRADES, dtype: str = "i8", symbols: tuple[str, ...] = SYMBOLS
+) -> Ticks:
+    codes = np.array([symbols.index(symbol) for symbol, _ in rows], dtype)
+    width = len(columns_of(series.kind))
+    columns = np.array([cells for _, cells in rows], np.int64).reshape(-1, width).T.copy()
+    return Ticks(series.kind, symbols, codes, tuple(columns), series.interval_s)
+
+
+# Numbering, against a slow reference
+
+
+@dataclass
+class SlowChannel:
+    """The rows of one channel, by the words of the protocol."""
+
+    rows: list[tuple[int, Cells]] = field(default_factory=list)
+    missed: dict[int, int] = field(default_factory=dict)
+    lost: int = 0
+    restamped: int = 0
+
+    def row(self, cells: Cells) -> None:
+        last_seq, last_cells = self.rows[-1] if self.rows else (-1, cells)
+        seq = last_seq + 1 + self.lost
+        if self.lost:
+            self.missed[seq] = self.lost
+        self.restamped += cells[0] < last_cells[0]
+        self.rows.append((seq, (max(cells[0], last_cells[0]), *cells[1:])))
+        self.lost = 0
+
+
+CELL = st.integers(-3, 30)
+ROWS = {
+    series: st.lists(st.tuples(st.sampled_from(SYMBOLS), st.tuples(*[CELL] * len(columns_of(series.kind)))), max_size=8)
+    for series in (TRADES, QUOTES, MINUTES)
+}
+EMIT = st.one_of(
+    [st.tuples(st.just(series), rows, st.sampled_from(["i1", "u1", "i4", "u8"])) for series, rows in ROWS.items()]
+)
+GAP = st.tuples(st.sampled_from(list(ROWS)), st.sampled_from(SYMBOLS), st.integers(1, 5))
+STEPS = st.lists(EMIT | GAP | st.sampled_from(["flush", "announce"]), max_size=12)
+
+
+@given(STEPS)
+def test_rows_are_numbered_without_gap_in_their_order_and_with_times_that_never_run_backwards(steps: list[Any]) -> None:
+    stage, slow, announced = Stage(SYMBOLS[:3]), defaultdict[Any, SlowChannel](SlowChannel), list(SYMBOLS[:3])
+    refused = 0
+
+    for step in steps:
+        if step == "flush":
+            stage.batcher.flush()
+        elif step == "announce":
+            announced = list(SYMBOLS)
+            stage.batcher.announce([Instrument(symbol) for symbol in SYMBOLS])
+        elif isinstance(step[1], str):
+            series, symbol, missed = step
+            stage.batcher.gap(series.kind, symbol, missed, series.interval_s)
+            refused += missed * (symbol not in announced)
+            slow[series, symbol].lost += missed * (symbol in announced)
+        else:
+            series, rows, dtype = step
+            stage.emit(*rows, series=series, dtype=dtype)
+            refused += sum(symbol not in announced for symbol, _ in rows)
+            for symbol, cells in rows:
+                if symbol in announced:
+                    slow[series, symbol].row(cells)
+    stage.batcher.flush()
+
+    for series in ROWS:
+        for symbol in announced:
+            assert stage.rows(series, symbol) == slow[series, symbol].rows
+            assert stage.missed(series, symbol) == slow[series, symbol].missed
+    assert stage.batcher.rows == sum(len(channel.rows) for channel in slow.values())
+    assert stage.batcher.restamped == sum(channel.restamped for channel in slow.values())
+    assert stage.batcher.refused.total() == refused
+
+
+@given(STEPS)
+def test_every_flush_is_numbered_and_holds_sorted_blocks_none_of_them_empty(steps: list[Any]) -> None:
+    stage = Stage()
+    for step in steps:
+        if step == "flush":
+            stage.batcher.flush()
+        elif step != "announce" and not isinstance(step[1], str):
+            stage.emit(*step[1], series=step[0], dtype=step[2])
+    stage.batcher.flush()
+
+    assert [[block.number for block in flush] for flush in stage.flushes] == [
+        [number] * len(flush) for number, flush in enumerate(stage.flushes)
+    ]
+    assert all(flush for flush in stage.flushes)
+    for block in stage.blocks:
+        assert (np.diff(block.symbols) > 0).all()
+        assert len(block) == block.offsets[-1] > 0
+        assert (block.counts > 0).all()
+        assert {len(column) for column in block.columns} == {len(block)}
+        assert block.epoch == "e"
+
+
+# Flushing
+
+
+def test_nothing_is_published_before_the_flush_and_nothing_when_nothing_came() -> None:
+    stage = Stage()
+
+    stage.emit(("AAPL", (1, 2, 3)))
+    assert stage.flushes == []
+    stage.batcher.flush()
+    stage.batcher.flush()
+
+    assert [[block.series for block in flush] for flush in stage.flushes] == [[TRADES]]
+
+
+def test_a_flush_publishes_trades_and_quotes_then_bars_from_the_shortest_interval() -> None:
+    series = [Series("bars", 300), MINUTES, QUOTES, TRADES]
+    stage = Stage(series=series)
+
+    for each in series:
+        stage.emit(("AAPL", (0,) * len(columns_of(each.kind))), series=each)
+    stage.batcher.flush()
+
+    (flush,) = stage.flushes
+    assert {block.series for block in flush[:2]} == {TRADES, QUOTES}
+    assert [block.series for block in flush[2:]] == [MINUTES, Series("bars", 300)]
+
+
+def test_no_ticks_are_no_block() -> None:
+    stage = Stage()
+
+    stage.emit()
+    stage.batcher.flush()
+
+    assert stage.flushes == []
+    assert stage.batcher.rows == 0
+
+
+def test_the_blocks_own_their_columns() -> None:
+    stage, source = Stage(), ticks([("AAPL", (1, 2, 3)), ("AAPL", (4, 5, 6))])
+    stage.batcher.emit(source)
+    stage.batcher.flush()
+
+    for column in source.columns:
+        column[:] = -1
+
+    assert stage.rows(TRADES, "AAPL") == [(0, (1, 2, 3)), (1, (4, 5, 6))]
+
+
+def burst(rows: int) -> Ticks:
+    numbers = np.arange(rows)
+    return Ticks("trades", SYMBOLS, numbers % len(SYMBOLS), (numbers, numbers, numbers))
+
+
+def test_a_burst_is_flushed_before_the_window_ends_so_that_blocks_stay_small() -> None:
+    stage = Stage()
+
+    stage.batcher.emit(burst(FLUSH_ROWS - 1))
+    assert stage.flushes == []
+    stage.batcher.emit(burst(1))
+
+    assert [len(block) for block in stage.blocks] == [FLUSH_ROWS]
+
+
+def test_ticks_of_a_large_burst_are_more_blocks_not_a_larger_one() -> None:
+    stage = Stage()
+
+    stage.batcher.emit(burst(2 * FLUSH_ROWS + 10))
+    stage.batcher.flush()
+
+    assert [len(block) for block in stage.blocks] == [FLUSH_ROWS, FLUSH_ROWS, 10]
+    prices = [cells[1] for _, cells in stage.rows(TRADES, "AAPL")]
+    assert prices == list(range(0, 2 * FLUSH_ROWS + 10, len(SYMBOLS)))
+
+
+@pytest.mark.parametrize("count", [10_000, 70_000])  # beyond 65,536 symbols rows are sorted another way
+def test_a_row_of_each_of_many_symbols_finds_its_channel(count: int) -> None:
+    names = tuple(f"S{number:05d}" for number in range(count))
+    stage = Stage(names, [TRADES])
+    codes = np.random.default_rng(5).permutation(count)
+    rows = Ticks("trades", names, codes.astype(np.int32), (codes * 0, codes + 7, codes * 0 + 1))
+
+    stage.batcher.emit(rows)
+    stage.batcher.emit(rows)
+    stage.batcher.flush()
+
+    symbols = np.concatenate([np.repeat(block.symbols, block.counts) for block in stage.blocks])
+    prices = np.concatenate([block.columns[1] for block in stage.blocks])
+    assert len(symbols) == 2 * count
+    assert (prices == symbols + 7).all()
+    last = {
+        int(s): int(q) for block in stage.blocks for s, q in zip(block.symbols, block.seqs + block.counts, strict=True)
+    }
+    assert set(last.values()) == {2}
+
+
+# The door
+
+
+def test_a_symbol_that_was_not_announced_is_refused_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage(SYMBOLS[:1])
+
+    for _ in range(3):
+        stage.emit(("TSLA", (1, 2, 3)), ("AAPL", (4, 5, 6)), ("MSFT", (7, 8, 9)), ("TSLA", (1, 2, 3)))
+    stage.batcher.flush()
+
+    assert [cells for _, cells in stage.rows(TRADES, "AAPL")] == [(4, 5, 6)] * 3
+    assert stage.batcher.refused == {
+        "symbol 'TSLA' was not announced": 6,
+        "symbol 'MSFT' was not announced": 3,
+    }
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        "ticks refused: symbol 'MSFT' was not announced (1 rows; counted from now on)",
+        "ticks refused: symbol 'TSLA' was not announced (2 rows; counted from now on)",
+    ]
+
+
+def test_ticks_of_unknown_symbols_alone_are_no_block() -> None:
+    stage = Stage(SYMBOLS[:1])
+
+    stage.emit(("TSLA", (1, 2, 3)))
+    stage.batcher.flush()
+
+    assert stage.flushes == []
+
+
+def test_what_a_feed_did_not_announce_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage(series=[TRADES, Series("bars", 1), MINUTES], folded=[1])
+
+    stage.emit(("AAPL", (1,) * 5), series=QUOTES)
+    stage.emit(("AAPL", (1,) * 8), series=Series("bars", 300))
+    stage.emit(("AAPL", (1,) * 8), series=Series("bars", 1))  # folded here, so not the feed's to emit
+    stage.emit(("AAPL", (1,) * 8), series=MINUTES)
+    stage.batcher.flush()
+
+    assert [block.series for block in stage.blocks] == [MINUTES]
+    assert stage.batcher.refused == {
+        "quotes were not announced by the feed": 1,
+        "bars/300s were not announced by the feed": 1,
+        "bars/1s were not announced by the feed": 1,
+    }
+    assert len(caplog.records) == 3
+
+
+@pytest.mark.parametrize("code", [-1, 1, 2**31])
+def test_codes_outside_of_the_symbols_are_refused(code: int) -> None:
+    stage = Stage()
+    columns = tuple(np.array([value]) for value in (1, 2, 3))
+
+    stage.batcher.emit(Ticks("trades", ("AAPL",), np.array([code]), columns))
+    stage.batcher.emit(Ticks("trades", ("AAPL",), np.array([2**64 - 1], np.uint64), columns))
+    stage.batcher.flush()
+
+    assert stage.flushes == []
+    assert stage.batcher.refused == {"a code lies outside of the 1 symbols": 2}
+
+
+def test_a_feed_with_endless_reasons_fills_neither_the_log_nor_the_memory(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    names = tuple(f"X{number}" for number in range(3 * REASONS))
+
+    for _ in range(2):
+        stage.emit(*((name, (1, 2, 3)) for name in names), symbols=names)
+
+    assert len(stage.batcher.refused) == REASONS + 1
+    assert stage.batcher.refused.total() == 6 * REASONS
+    assert len(caplog.records) == REASONS + 1
+
+
+def test_a_symbol_may_be_announced_after_its_first_row_was_refused() -> None:
+    stage = Stage(SYMBOLS[:1])
+    stage.emit(("MSFT", (1, 2, 3)))
+
+    assert stage.batcher.announce([Instrument("MSFT"), Instrument("AAPL")]) == [1]
+    stage.emit(("MSFT", (4, 5, 6)))
+    stage.batcher.flush()
+
+    assert stage.rows(TRADES, "MSFT") == [(0, (4, 5, 6))]
+
+
+def test_a_feed_that_makes_its_symbols_anew_each_time_is_understood_and_costs_no_memory() -> None:
+    stage = Stage()
+
+    for number in range(500):
+        first, second = SYMBOLS[number % 5], SYMBOLS[(number + 1) % 5]
+        stage.emit((first, (number, 1, 1)), (second, (number, 2, 2)), symbols=(second, first))
+    stage.batcher.flush()
+
+    assert len(stage.batcher._translations) <= 64
+    for symbol in range(5):
+        prices = [cells[1] for _, cells in stage.rows(TRADES, SYMBOLS[symbol])]
+        assert prices == ([1] + [2, 1] * 99 + [2] if symbol == 0 else [2, 1] * 100)
+
+
+def test_times_that_run_backwards_are_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+
+    stage.emit(
+        ("MSFT", (10, 1, 1)), ("AAPL", (5, 1, 1)), ("MSFT", (8, 1, 1)), ("MSFT", (9, 1, 1)), ("MSFT", (12, 1, 1))
+    )
+    stage.batcher.flush()
+    stage.emit(("MSFT", (11, 1, 1)), ("AAPL", (6, 1, 1)), ("AAPL", (-6, 1, 1)))
+    stage.batcher.flush()
+
+    assert [cells[0] for _, cells in stage.rows(TRADES, "MSFT")] == [10, 10, 10, 12, 12]
+    assert [cells[0] for _, cells in stage.rows(TRADES, "AAPL")] == [5, 6, 6]
+    assert stage.batcher.restamped == 4
+    assert [record.getMessage() for record in caplog.records] == [
+        "trades of MSFT: a time ran backwards and was set to its predecessor's"
+    ]
+
+
+def test_times_of_one_channel_do_not_touch_those_of_another() -> None:
+    stage = Stage()
+
+    stage.emit(("AAPL", (50, 1, 1)), ("MSFT", (10, 1, 1)))
+    stage.emit(("AAPL", (7, 1, 1, 1, 1)), series=QUOTES)
+    stage.batcher.flush()
+
+    assert stage.batcher.restamped == 0
+    assert [cells[0] for _, cells in stage.rows(QUOTES, "AAPL")] == [7]
+
+
+EXTREME = [-(2**63), 2**63 - 1, -(2**63), 0, 2**63 - 1, 2**63 - 1, -1]
+
+
+def test_times_at_the_ends_of_64_bits_are_put_in_order_too() -> None:
+    stage = Stage()
+
+    stage.emit(*((symbol, (time, 1, 1)) for time in EXTREME for symbol in SYMBOLS))
+    stage.batcher.flush()
+
+    for symbol in SYMBOLS:
+        assert [cells[0] for _, cells in stage.rows(TRADES, symbol)] == [-(2**63), *[2**63 - 1] * 6]
+    assert stage.batcher.restamped == 3 * len(SYMBOLS)
+
+
+# Gaps
+
+
+def test_a_gap_stands_before_the_next_row_and_after_all_that_came() -> None:
+    stage = Stage()
+    stage.emit(("AAPL", (1, 1, 1)), ("MSFT", (1, 1, 1)))
+
+    stage.batcher.gap("trades", "AAPL", 700)
+    stage.batcher.gap("trades", "AAPL", 50)
+    stage.emit(("MSFT", (2, 2, 2)))
+    stage.batcher.flush()
+    stage.emit(("AAPL", (2, 2, 2)), ("AAPL", (3, 3, 3)))
+    stage.batcher.flush()
+    stage.emit(("AAPL", (4, 4, 4)))
+    stage.batcher.flush()
+
+    assert [seq for seq, _ in stage.rows(TRADES, "AAPL")] == [0, 751, 752, 753]
+    assert [seq for seq, _ in stage.rows(TRADES, "MSFT")] == [0, 1]
+    assert stage.missed(TRADES, "AAPL") == {751: 750}
+    assert [block.missed is None for block in stage.blocks] == [True, True, False, True]
+
+
+def test_a_gap_of_what_was_not_announced_is_refused_and_a_gap_of_nothing_is_an_error() -> None:
+    stage = Stage(SYMBOLS[:1], series=[TRADES, MINUTES], folded=[60])
+
+    stage.batcher.gap("trades", "MSFT", 3)
+    stage.batcher.gap("quotes", "AAPL", 2)
+    stage.batcher.gap("bars", "AAPL", 1, 60)
+
+    assert stage.batcher.refused.total() == 6
+    with pytest.raises(ValueError, match="missed: expected at least 1, not 0"):
+        stage.batcher.gap("trades", "AAPL", 0)
+
+
+# The feed's clock, and bars
+
+
+def test_the_clock_never_runs_backwards() -> None:
+    stage = Stage()
+    assert stage.batcher.clock_ns is None
+
+    for time_ns in (-5, 10, 7, -20):
+        stage.batcher.time(time_ns)
+
+    assert stage.batcher.clock_ns == 10
+
+
+def test_the_clock_alone_makes_a_flush_when_a_bar_ends() -> None:
+    stage = Stage(series=[TRADES, MINUTES], folded=[60])
+    stage.emit(("AAPL", (59_000_000, 10, 2)), ("AAPL", (59_500_000, 12, 3)))
+    stage.batcher.flush()
+
+    stage.batcher.time(59_999_999_999)
+    stage.batcher.flush()
+    assert len(stage.flushes) == 1
+    stage.batcher.time(60_000_000_000)
+    stage.batcher.flush()
+    stage.batcher.flush()
+
+    assert [[block.series for block in flush] for flush in stage.flushes] == [[TRADES], [MINUTES]]
+    assert stage.rows(MINUTES, "AAPL") == [(0, (0, 10, 12, 10, 12, 5, 56, 2))]
+    assert stage.blocks[-1].number == 1
+    assert stage.batcher.rows == 2
+
+
+def test_bars_that_a_feed_emits_beside_its_trades_are_passed_on_and_the_others_folded_from_the_trades() -> None:
+    hours = Series("bars", 3600)
+    stage = Stage(series=[TRADES, MINUTES, hours], folded=[3600])
+    emitted = (0, 5, 9, 4, 6, 100, 0, 0)
+
+    stage.emit(("AAPL", (1_000_000, 10, 2)))
+    stage.emit(("AAPL", emitted), series=MINUTES)
+    stage.batcher.time(3600 * 10**9)
+    stage.batcher.flush()
+
+    assert stage.rows(MINUTES, "AAPL") == [(0, emitted)]
+    assert stage.rows(hours, "AAPL") == [(0, (0, 10, 10, 10, 10, 2, 20, 1))]
+
+
+def test_longer_bars_are_folded_from_the_shortest_that_all_are_multiples_of() -> None:
+    sevens, minutes, hours, days = (Series("bars", interval_s) for interval_s in (7, 60, 3600, 86400))
+    stage = Stage(series=[sevens, minutes, hours, days], folded=[3600, 86400])
+
+    stage.emit(("AAPL", (0, 1, 1, 1, 1, 1, 0, 0)), series=sevens)
+    stage.emit(("AAPL", (0, 5, 9, 4, 6, 100, 0, 0)), ("AAPL", (60_000_000, 6, 7, 3, 5, 11, 0, 0)), series=minutes)
+    stage.batcher.time(86400 * 10**9)
+    stage.batcher.flush()
+
+    assert stage.rows(hours, "AAPL") == stage.rows(days, "AAPL") == [(0, (0, 5, 9, 3, 5, 111, 0, 0))]
+
+
+def test_a_bar_whose_sums_pass_64_bits_carries_them_as_floats() -> None:
+    stage = Stage(series=[TRADES, MINUTES], folded=[60])
+
+    stage.emit(("AAPL", (0, 1, 2**62)), ("AAPL", (0, 1, 2**62)), ("MSFT", (0, 2, 3)))
+    stage.batcher.time(60 * 10**9)
+    stage.batcher.flush()
+
+    bars = stage.blocks[-1]
+    assert bars.estimates is not None
+    assert [column.tolist()[0] for column in bars.estimates] == [2.0**63, 2.0**63]
+    assert [np.isnan(column).tolist() for column in bars.estimates] == [[False, True], [False, True]]
