@@ -1,0 +1,63 @@
+"""The page: which files it has, and the headers they are served with.
+
+It rests on nothing of ours: the page is an ordinary client of the public protocol that the server happens to hand out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files as resources
+from pathlib import PurePath
+
+CONTENT_TYPES: Mapping[str, str] = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+POLICY: Mapping[str, str] = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    # The stream too: 'self' means this host and port in ws: and wss: as well.
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+    # No text can become markup or code, whatever a symbol is called: not even by a mistake of ours.
+    "require-trusted-types-for": "'script'",
+    "trusted-types": "'none'",
+}
+
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in POLICY.items()),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers of every file, besides its Content-Type and Cache-Control."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What is sent for one path."""
+
+    body: bytes
+    content_type: str
+    cache_control: str = "no-cache"
+    """`no-cache`: the browser keeps it, and asks each time whether its ETag still holds, so an update is seen at once."""
+
+
+def files() -> dict[str, File]:
+    """Read the page's files. Return them by URL path: `/` is the page itself, `/static/…` all that it loads."""
+    static = resources(__name__) / "static"
+    found = {
+        f"/static/{entry.name}": File(entry.read_bytes(), CONTENT_TYPES[PurePath(entry.name).suffix])
+        for entry in static.iterdir()
+        if PurePath(entry.name).suffix in CONTENT_TYPES
+    }
+    return {"/": found.pop("/static/index.html"), **dict(sorted(found.items()))}

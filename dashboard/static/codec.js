@@ -1,0 +1,264 @@
+// MessagePack as far as the protocol needs it, and the rows of a data message (docs/protocol.md, section 5).
+//
+// Whole numbers are exact: a Number where it is a safe integer, a BigInt beyond. So equal values are always of the same
+// type, and a Number that is no safe integer is one that the server sent as a float.
+
+/** What cannot be read: not MessagePack, or not what the protocol says. */
+export class CodecError extends Error {}
+
+const WIDTHS = new Set([0, 1, 2, 4, 8]);
+const DEEPEST = 32;
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+const toUtf8 = new TextEncoder();
+
+/** Return a BigInt as what it is here: a Number if that is exact. */
+export function whole(big) {
+  const number = Number(big);
+  return Number.isSafeInteger(number) ? number : big;
+}
+
+/** Say whether a message carries rows: an array. Control messages are maps. */
+export function isData(bytes) {
+  return bytes.length > 0 && ((bytes[0] & 0xf0) === 0x90 || bytes[0] === 0xdc || bytes[0] === 0xdd);
+}
+
+/** Return the value that `bytes` hold. Maps have string keys and no prototype. Throws CodecError. */
+export function decode(bytes) {
+  const reader = new Reader();
+  reader.open(bytes);
+  const value = reader.value(0);
+  reader.end();
+  return value;
+}
+
+/** Reads one message from front to back; `open` takes the next one, so that a stream needs one Reader. */
+class Reader {
+  open(bytes) {
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.place = 0;
+  }
+
+  /** Step over `length` bytes and return where they begin. */
+  take(length) {
+    const start = this.place;
+    if (start + length > this.bytes.length) throw new CodecError("the message ends too early");
+    this.place = start + length;
+    return start;
+  }
+
+  end() {
+    if (this.place !== this.bytes.length) throw new CodecError("bytes after the message");
+  }
+
+  peek() {
+    return this.bytes[this.take(0)];
+  }
+
+  size(width) {
+    const start = this.take(width);
+    if (width === 1) return this.view.getUint8(start);
+    return width === 2 ? this.view.getUint16(start) : this.view.getUint32(start);
+  }
+
+  /** Return the whole number that comes next. */
+  integer() {
+    const type = this.bytes[this.take(1)];
+    if (type < 0x80) return type;
+    if (type >= 0xe0) return type - 0x100;
+    const { view } = this;
+    switch (type) {
+      case 0xcc: return view.getUint8(this.take(1));
+      case 0xcd: return view.getUint16(this.take(2));
+      case 0xce: return view.getUint32(this.take(4));
+      case 0xcf: return whole(view.getBigUint64(this.take(8)));
+      case 0xd0: return view.getInt8(this.take(1));
+      case 0xd1: return view.getInt16(this.take(2));
+      case 0xd2: return view.getInt32(this.take(4));
+      case 0xd3: return whole(view.getBigInt64(this.take(8)));
+      default: throw new CodecError("expected a whole number");
+    }
+  }
+
+  /** Return the length of the bin that comes next; it begins at `place` then. */
+  bin() {
+    const type = this.bytes[this.take(1)];
+    if (type < 0xc4 || type > 0xc6) throw new CodecError("expected a bin");
+    return this.size(1 << (type - 0xc4));
+  }
+
+  /** Return the length of the array that comes next. */
+  array() {
+    const type = this.bytes[this.take(1)];
+    if ((type & 0xf0) === 0x90) return type & 0x0f;
+    if (type === 0xdc) return this.size(2);
+    if (type === 0xdd) return this.size(4);
+    throw new CodecError("expected an array");
+  }
+
+  value(depth) {
+    if (depth > DEEPEST) throw new CodecError("too deep");
+    const type = this.peek();
+    if (type < 0x80 || type >= 0xe0 || (type >= 0xcc && type <= 0xd3)) return this.integer();
+    if ((type & 0xf0) === 0x90 || type === 0xdc || type === 0xdd) return this.list(this.array(), depth);
+    if (type >= 0xc4 && type <= 0xc6) return this.bytes.slice(this.take(this.bin()), this.place);
+    this.take(1);
+    if ((type & 0xf0) === 0x80) return this.map(type & 0x0f, depth);
+    if ((type & 0xe0) === 0xa0) return this.string(type & 0x1f);
+    switch (type) {
+      case 0xc0: return null;
+      case 0xc2: return false;
+      case 0xc3: return true;
+      case 0xca: return this.view.getFloat32(this.take(4));
+      case 0xcb: return this.view.getFloat64(this.take(8));
+      case 0xd9: return this.string(this.size(1));
+      case 0xda: return this.string(this.size(2));
+      case 0xdb: return this.string(this.size(4));
+      case 0xde: return this.map(this.size(2), depth);
+      case 0xdf: return this.map(this.size(4), depth);
+      default: throw new CodecError(`unknown type 0x${type.toString(16)}`);
+    }
+  }
+
+  list(length, depth) {
+    const items = [];
+    for (let i = 0; i < length; i++) items.push(this.value(depth + 1));
+    return items;
+  }
+
+  map(length, depth) {
+    const entries = Object.create(null); // a symbol may be called __proto__
+    for (let i = 0; i < length; i++) {
+      const key = this.value(depth + 1);
+      if (typeof key !== "string" && typeof key !== "number") throw new CodecError("unexpected key");
+      entries[key] = this.value(depth + 1);
+    }
+    return entries;
+  }
+
+  string(length) {
+    const start = this.take(length);
+    try {
+      return utf8.decode(this.bytes.subarray(start, start + length));
+    } catch {
+      throw new CodecError("not UTF-8");
+    }
+  }
+}
+
+/**
+ * The rows of one data message: `n` rows from number `seq` on, of channel `channel`, in `width` columns.
+ *
+ * Nothing is unpacked before it is asked for, and nothing is allocated: `read` takes the next message into the same
+ * object, and `at` computes one value.
+ */
+export class Rows {
+  #reader = new Reader();
+  #bases = [];
+  #starts = [];
+  #sizes = []; // bytes of an offset; -1 in a column of floats
+
+  /** Take in a message. Throws CodecError; the rows then are not to be used. */
+  read(bytes) {
+    const reader = this.#reader;
+    reader.open(bytes);
+    const length = reader.array();
+    if (length < 5 || length % 2 === 0) throw new CodecError("not a data message");
+    this.channel = reader.integer();
+    this.seq = reader.integer();
+    this.n = reader.integer();
+    this.width = (length - 3) / 2;
+    if (!(this.channel >= 0 && this.seq >= 0 && this.n >= 1)) throw new CodecError("impossible rows");
+    for (let column = 0; column < this.width; column++) this.#column(column);
+    reader.end();
+    return this;
+  }
+
+  #column(column) {
+    const reader = this.#reader;
+    const floats = reader.peek() === 0xca || reader.peek() === 0xcb;
+    const base = floats ? reader.value(0) : reader.integer();
+    if (typeof base === "bigint" && base >= 1n << 63n) throw new CodecError("a base beyond 64 bits");
+    const length = reader.bin();
+    const size = length / this.n;
+    if (floats ? size !== 8 : !WIDTHS.has(size)) throw new CodecError("offsets of an unknown width");
+    this.#bases[column] = base;
+    this.#sizes[column] = floats ? -1 : size;
+    this.#starts[column] = reader.take(length);
+  }
+
+  /** Return one value: a whole number at the column's scale (see the top), or a float. */
+  at(column, row) {
+    const base = this.#bases[column];
+    const size = this.#sizes[column];
+    if (size === 0) return base;
+    const { view } = this.#reader;
+    const start = this.#starts[column] + row * Math.abs(size);
+    if (size < 0) return view.getFloat64(start, true);
+    if (size === 8) return sum(base, view.getBigUint64(start, true));
+    const offset =
+      size === 1 ? view.getUint8(start) : size === 2 ? view.getUint16(start, true) : view.getUint32(start, true);
+    // Doubles round a sum that isn't safe to one that isn't safe either, so this test is enough.
+    const value = typeof base === "number" ? base + offset : NaN;
+    return Number.isSafeInteger(value) ? value : sum(base, BigInt(offset));
+  }
+}
+
+function sum(base, offset) {
+  return whole(BigInt.asIntN(64, BigInt(base) + offset));
+}
+
+/** Return the bytes of a command: maps (objects or Maps), arrays, strings, safe integers, booleans and null. */
+export function encode(value) {
+  const out = [];
+  write(out, value);
+  return Uint8Array.from(out);
+}
+
+function write(out, value) {
+  if (value === null) out.push(0xc0);
+  else if (typeof value === "boolean") out.push(value ? 0xc3 : 0xc2);
+  else if (typeof value === "number") writeInteger(out, value);
+  else if (typeof value === "string") writeString(out, value);
+  else if (Array.isArray(value)) {
+    writeSize(out, value.length, 0x90, 16, 0xdc);
+    for (const item of value) write(out, item);
+  } else {
+    const entries = value instanceof Map ? [...value] : Object.entries(value);
+    writeSize(out, entries.length, 0x80, 16, 0xde);
+    for (const [key, item] of entries) {
+      writeString(out, key);
+      write(out, item);
+    }
+  }
+}
+
+function writeInteger(out, value) {
+  if (!Number.isSafeInteger(value)) throw new CodecError(`not a whole number: ${value}`);
+  if (value >= 0 && value < 0x80) out.push(value);
+  else if (value >= -0x20 && value < 0) out.push(value & 0xff);
+  else if (value >= 0 && value < 2 ** 32) out.push(0xce, ...bigEndian(value, 4));
+  else {
+    const bytes = new DataView(new ArrayBuffer(8));
+    bytes.setBigInt64(0, BigInt(value));
+    out.push(0xd3, ...new Uint8Array(bytes.buffer));
+  }
+}
+
+function writeString(out, value) {
+  const bytes = toUtf8.encode(value);
+  if (bytes.length < 32) out.push(0xa0 | bytes.length);
+  else out.push(0xdb, ...bigEndian(bytes.length, 4));
+  for (const byte of bytes) out.push(byte);
+}
+
+/** Write the length of an array or a map: in the type's byte, or in two or four bytes behind `type` or `type + 1`. */
+function writeSize(out, length, short, limit, type) {
+  if (length < limit) out.push(short | length);
+  else if (length < 2 ** 16) out.push(type, ...bigEndian(length, 2));
+  else out.push(type + 1, ...bigEndian(length, 4));
+}
+
+function bigEndian(value, width) {
+  return Array.from({ length: width }, (_, i) => Math.floor(value / 2 ** (8 * (width - 1 - i))) % 256);
+}

@@ -1,0 +1,23 @@
+// What the browser keeps for the page. It may refuse (private windows, full disks): then nothing is kept.
+
+export const storage = {
+  /** Return the value kept under a key, or `otherwise`: also where what is kept is of another type. */
+  read(key, otherwise) {
+    try {
+      const value = JSON.parse(localStorage.getItem(key));
+      return value !== null && typeof value === typeof otherwise && Array.isArray(value) === Array.isArray(otherwise)
+        ? value
+        : otherwise;
+    } catch {
+      return otherwise;
+    }
+  },
+
+  write(key, value) {
+    try {
+      localStorage.setItem(key, JSON.stringify(value));
+    } catch {
+      // Works without.
+    }
+  },
+};

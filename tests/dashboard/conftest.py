@@ -1,0 +1,177 @@
+"""One Chromium for all tests of the page, a tab of its own for each, and servers to open in it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, Playwright, async_playwright
+from tornado.ioloop import IOLoop
+
+sys.path.insert(0, str(Path(__file__).parent))  # for fake_server.py, which is no test
+
+from fake_server import FakeServer
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+)
+START_S = 20.0
+TELL_VIOLATIONS = """
+    addEventListener("securitypolicyviolation", (event) => {
+      console.error(`policy: ${event.violatedDirective} forbids ${event.blockedURI} in ${event.sourceFile}`);
+    });
+"""
+
+
+@pytest.fixture(scope="session")
+def browser_url(chromium_path: str | None) -> Iterator[str]:
+    """Start one Chromium for the session; return where Playwright connects to it.
+
+    It is started without Playwright, whose objects belong to one event loop each: every test has a loop of its own.
+    """
+    path = chromium_path or _playwrights_own()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        process = subprocess.Popen(
+            [path, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield _address(Path(profile, "DevToolsActivePort"))
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _address(written: Path) -> str:
+    """Wait until Chromium has written where it listens: a line with the port, a line with the path."""
+    deadline = time.monotonic() + START_S
+    while not written.exists() or written.read_text().count("\n") < 1:
+        assert time.monotonic() < deadline, "Chromium did not start"
+        time.sleep(0.02)
+    port, path = written.read_text().split()
+    return f"ws://127.0.0.1:{port}{path}"
+
+
+def _playwrights_own() -> str:
+    script = "from playwright.sync_api import sync_playwright as p\nwith p() as p: print(p.chromium.executable_path)"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+
+
+TEXT_OF = """([what]) => {
+    const place = what.lastIndexOf(" ");
+    const [symbol, column] = [what.slice(0, place), what.slice(place + 1)];
+    const rows = [...document.querySelectorAll("tr[data-symbol]")];
+    const found = place < 0
+      ? document.getElementById(what)
+      : rows.find((row) => row.dataset.symbol === symbol)?.querySelector(`.c-${column}`);
+    return found ? found.innerText : null;
+}"""
+
+
+def last(symbol: str) -> str:
+    """Return the selector of a symbol's last price."""
+    return f"tr[data-symbol='{symbol}'] .c-last"
+
+
+class Tab:
+    """A tab of the browser, and what the page in it complained of."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+
+    async def sees(self, what: str, text: str) -> None:
+        """Wait until an element has a text: `state-text` is an id, `AAPL last` a symbol's cell."""
+        await self.becomes(TEXT_OF, what, text)
+
+    async def flashes(self, symbol: str, how: str | None) -> None:
+        """Wait until the last price of a symbol flashes so: `up-0`, `down-1`, …; None: it has not flashed yet."""
+        await self.becomes("([what]) => document.querySelector(what)?.dataset.flash ?? null", last(symbol), how)
+
+    async def becomes(self, function: str, *arguments: Any) -> None:
+        """Wait until a function of the page, called with a list of all `arguments` but the last, returns the last."""
+        *given, expected = arguments
+        deadline = time.monotonic() + 10
+        while (found := await self.page.evaluate(function, given)) != expected:
+            assert time.monotonic() < deadline, f"{given}: {found!r} instead of {expected!r}"
+            await asyncio.sleep(0.01)
+
+    async def attribute(self, selector: str, name: str) -> str | None:
+        return await self.page.locator(selector).get_attribute(name)
+
+    async def is_shown(self, selector: str) -> bool:
+        return await self.page.locator(selector).is_visible()
+
+    async def symbols(self) -> list[str]:
+        """Return the symbols of the rows that exist, from top to bottom."""
+        return await self.page.evaluate("[...document.querySelectorAll('tr[data-symbol]')].map(r => r.dataset.symbol)")
+
+    def forgive_lost_connections(self) -> None:
+        """Forget what the browser itself says when a server isn't there."""
+        self.complaints = [each for each in self.complaints if "WebSocket connection to" not in each]
+
+
+@pytest.fixture
+def open_tab(io_loop: IOLoop, browser_url: str) -> Iterator[Callable[..., Any]]:
+    """Return `await open_tab(url, **options of the browser's context)`, which opens the page in a Tab.
+
+    A complaint in the console, of the page or of its security policy, fails the test, unless the test took it away.
+    """
+    tabs: list[Tab] = []
+    playwrights: list[Playwright] = []
+
+    async def open_(url: str, **options: Any) -> Tab:
+        if not playwrights:
+            playwrights.append(await async_playwright().start())
+        browser = await playwrights[0].chromium.connect_over_cdp(browser_url)
+        context = await browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+        context.set_default_timeout(10_000)
+        await context.add_init_script(TELL_VIOLATIONS)
+        tab = Tab(await context.new_page())
+        tabs.append(tab)
+        await tab.page.goto(url)
+        return tab
+
+    async def close() -> None:
+        for tab in tabs:
+            await tab.page.context.close()
+        for playwright in playwrights:
+            await playwright.stop()
+
+    yield open_
+    io_loop.run_sync(close)
+    for tab in tabs:
+        assert tab.complaints == []
+
+
+@pytest.fixture
+def serve(io_loop: IOLoop) -> Iterator[Callable[..., FakeServer]]:
+    """Return `serve(**options)`, which returns a FakeServer that listens."""
+    servers: list[FakeServer] = []
+
+    def start(*arguments: Any, **options: Any) -> FakeServer:
+        servers.append(FakeServer(*arguments, **options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        io_loop.run_sync(server.stop)
