@@ -7,6 +7,7 @@ and one that joined in between, or was too slow for the last, just stands elsewh
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
@@ -56,9 +57,15 @@ class TickUpdates:
         self._like: Block | None = None
         self._cached: dict[int, Block] = {}
 
+    def __len__(self) -> int:
+        """How many stretches of flushes are kept apart."""
+        return len(self._entries)
+
     def append(self, block: Block) -> None:
-        """Take in what a flush numbered."""
-        self._entries.append(_Entry(block.number, block.symbols, block.seqs, block.missed, fold_of(block)))
+        """Take in what a flush numbered, or what was read from the history, where runs are in the order of time."""
+        entry = _Entry(block.number, block.symbols, block.seqs, block.missed, fold_of(block))
+        ascending = bool((entry.symbols[1:] > entry.symbols[:-1]).all())
+        self._entries.append(entry if ascending else _join([entry]))
         self._like = block
         self._cached.clear()
 
@@ -68,18 +75,21 @@ class TickUpdates:
             return None
         oldest = newer[0].number
         if oldest not in self._cached:
-            entry = _join(newer)
+            entry = newer[0] if len(newer) == 1 else _join(newer)
             self._cached[oldest] = updates(self._like, entry.symbols, entry.seqs, entry.missed, entry.fold)
         return self._cached[oldest]
 
     def keep(self, positions: Collection[int]) -> None:
+        self._cached.clear()
         if not positions:
             self._entries.clear()
+            self._like = None
             return
         oldest = min(positions)
         self._entries = [entry for entry in self._entries if entry.number > oldest]
         if len(self._entries) > MOST_ENTRIES + len(positions):
-            self._entries = [_join(stretch) for stretch in _stretches(self._entries, positions)]
+            stretches = _stretches(self._entries, positions)
+            self._entries = [each[0] if len(each) == 1 else _join(each) for each in stretches]
 
 
 class BarUpdates:
@@ -93,6 +103,10 @@ class BarUpdates:
         self._ended: list[Block] = []
         self._changed = np.zeros(0, np.int64)
         self._number = -1
+
+    def __len__(self) -> int:
+        """How many blocks of bars that have ended are kept."""
+        return len(self._ended)
 
     def touch(self, block: Block) -> None:
         """Note that the running bars of the block's symbols changed."""
@@ -133,19 +147,21 @@ class BarUpdates:
 
 
 def _stretches(items: list[Numbered], positions: Collection[int]) -> list[list[Numbered]]:
-    """Return items that no position stands between, together."""
-    stretches: list[list[Numbered]] = [[]]
+    """Return items that no position stands between, together. Positions need not be the number of an item."""
+    ascending = sorted(positions)
+    stretches: list[list[Numbered]] = []
+    passed = -1
     for item in items:
-        stretches[-1].append(item)
-        if item.number in positions:
+        before = bisect_left(ascending, item.number)
+        if before != passed:
             stretches.append([])
-    return [stretch for stretch in stretches if stretch]
+            passed = before
+        stretches[-1].append(item)
+    return stretches
 
 
 def _join(entries: list[_Entry]) -> _Entry:
     """Return what all entries, which follow each other, amount to; a run with a gap before it stays apart."""
-    if len(entries) == 1:
-        return entries[0]
     symbols = np.concatenate([entry.symbols for entry in entries])
     order = np.argsort(symbols, kind="stable")
     symbols = symbols[order]

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 JOINED_BYTES = 1 << 16
 """Frames that wait are joined up to this size for one call to the socket."""
+MOST_EXEMPT = 1 << 26
+"""Bytes beyond the limit that may wait at most, lest a client that reads nothing fills the memory with its wishes."""
 
 
 class Pressure:
@@ -56,7 +58,8 @@ class Outbox:
         self.write: Callable[[bytes], int] = len
         self.blocked = False
         self.overflowed = False
-        """Whether more than `limit` bytes wanted to wait: they were dropped, and the client has to resume."""
+        """Whether more than `limit` bytes wanted to wait: they were dropped, as is all that comes after, and the client
+        has to resume."""
         self.queued = 0
         """Bytes that wait here."""
         self.rows = 0
@@ -72,10 +75,12 @@ class Outbox:
     @property
     def is_free(self) -> bool:
         """Whether nothing waits and the socket takes more."""
-        return not self.blocked and not self.queued
+        return not (self.blocked or self.queued or self.overflowed)
 
     def offer(self, data: bytes, rows: int = 0) -> None:
         """Send whole frames that hold `rows` rows of data, now or when the socket is free."""
+        if self.overflowed:
+            return
         self.rows += rows
         if self.blocked or self.queued:
             self._keep(data)
@@ -84,11 +89,14 @@ class Outbox:
         self.sent += taken
         if taken < len(data):
             self._keep(data[taken:])
+            if not self.blocked:  # the socket took less than all, and has room again already: nobody else would go on
+                self.drain()
 
     def offer_beyond_limit(self, data: bytes, rows: int = 0) -> None:
         """Send what the client asked for and the limit is not meant for: rows of a resume, descriptions of channels."""
-        self._exempt += len(data)
+        self._exempt = min(self._exempt + len(data), MOST_EXEMPT)
         self.offer(data, rows)
+        self._exempt = min(self._exempt, self.queued)
 
     def drain(self) -> None:
         """Go on sending what waits."""
@@ -103,14 +111,13 @@ class Outbox:
             self.queued -= taken
             if taken < len(data):
                 queue.appendleft(data[taken:])
-        if not queue:
-            self._exempt = 0
+        self._exempt = min(self._exempt, self.queued)
         self._press()
 
     def clear(self) -> None:
         """Forget what waits."""
         self._queue.clear()
-        self.queued = 0
+        self.queued = self._exempt = 0
         self._press()
 
     def close(self) -> None:
@@ -120,8 +127,6 @@ class Outbox:
         self.clear()
 
     def _keep(self, data: bytes) -> None:
-        if self.overflowed:
-            return
         self._queue.append(data)
         self.queued += len(data)
         if self.queued > self._limit + self._exempt:
@@ -138,7 +143,7 @@ class Outbox:
         return b"".join(parts)
 
     def _press(self) -> None:
-        pressed = self.queued * 2 >= self._limit
+        pressed = self.queued > 0 and self.queued * 2 >= self._limit
         if pressed != self._pressed:
             self._pressed = pressed
             if pressed:
