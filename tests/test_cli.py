@@ -190,6 +190,21 @@ def test_help_is_to_be_had_whatever_the_environment_says(
     assert "--port" in capsys.readouterr().out
 
 
+def test_help_keeps_names_with_hyphens_in_one_piece(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--feed", "csv", "--help"]) == 0
+
+    assert not re.search(r"[a-z]-\n", capsys.readouterr().out)
+
+
+def test_help_is_to_be_had_in_any_encoding() -> None:
+    command = [sys.executable, "-m", "ticker", "--feed", "csv", "--help"]
+
+    run = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True)
+
+    assert run.returncode == 0
+    assert b"FILE \\u2026 [options]" in run.stdout
+
+
 def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"tickercast {__version__}\n"
@@ -200,7 +215,7 @@ def test_feeds_are_listed_with_a_line_each(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setattr(plugins, "installed", lambda: feeds)
 
     assert cli.main(["--list-feeds"]) == 0
-    assert capsys.readouterr().out == "bad        feed 'bad' cannot be imported\nsimulated  A market\n"
+    assert capsys.readouterr().out == "bad        unusable: cannot be imported\nsimulated  A market\n"
 
 
 def test_a_feed_with_an_option_of_the_servers_is_told_so(

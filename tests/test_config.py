@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ticker.config import Environment, Parser, Settings, UsageError, add_options, raise_file_limit
+from ticker import plugins
+from ticker.config import Environment, Parser, Settings, UsageError, add_options, raise_file_limit, variable_of
+
+README = Path(__file__).resolve().parent.parent / "README.md"
 
 DEFAULTS: dict[str, Any] = {
     "host": "127.0.0.1",
@@ -59,8 +64,25 @@ def refusal(*arguments: str, **environment: str) -> str:
     return str(error.value)
 
 
-def test_settings_have_the_defaults_that_the_readme_names() -> None:
+def test_settings_have_defaults() -> None:
     assert dataclasses.asdict(Settings("simulated")) == {"feed": "simulated", **DEFAULTS}
+
+
+@pytest.mark.parametrize("feed", ["simulated", "csv"])
+def test_the_readme_has_a_row_for_every_option_with_its_variable_and_default(feed: str) -> None:
+    table = re.findall(r"^\| `(--[a-z-]+|FILE)[^|]* \| ?(.*) \| `(TICKER_[A-Z_]+)` \|", README.read_text(), re.MULTILINE)
+    rows = {option: (default, variable) for option, default, variable in table}
+    parser = Parser()
+    add_options(parser.add_argument_group())
+    plugins.load(feed).options(parser.add_argument_group())
+
+    for action in parser._actions:
+        default, variable = rows[action.option_strings[0] if action.option_strings else str(action.metavar)]
+        assert variable == variable_of(action)
+        if isinstance(action.default, int | float) and action.default is not False:
+            assert default == f"{action.default:g}"
+        elif action.default:
+            assert default == action.default
 
 
 def test_options_without_arguments_are_the_default_settings() -> None:

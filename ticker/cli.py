@@ -10,11 +10,12 @@ import os
 import signal
 import socket
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TextIO
 
 import ticker
 from ticker import plugins
@@ -205,7 +206,13 @@ def feed_list() -> str:
     """Return a line for each installed feed: what it is, or why it cannot be used."""
     feeds = plugins.installed()
     width = max(len(feed.name) for feed in feeds)
-    return "\n".join(f"{feed.name:{width}}  {feed.summary if feed.error is None else feed.error}" for feed in feeds)
+    return "\n".join(f"{feed.name:{width}}  {_description(feed)}" for feed in feeds)
+
+
+def _description(feed: plugins.Installed) -> str:
+    if feed.error is None:
+        return feed.summary
+    return "unusable: " + feed.error.removeprefix(f"feed {feed.name!r}").lstrip(": ")
 
 
 def _first_parser() -> Parser:
@@ -220,7 +227,7 @@ def _whole_parser(feed_name: str | None, feed_class: type[Feed] | None) -> Parse
         prog="ticker",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     _add_first_options(parser)
     if feed_class is not None:
@@ -261,16 +268,27 @@ def _start_logging(level: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print to stdout at once. That nobody reads it any more is no reason to fail, now or at exit."""
-    try:
-        print(text, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Print to stdout, at once."""
+    _print(text, sys.stdout)
 
 
 def complain(text: str) -> None:
-    """Print one line to stderr."""
+    """Print to stderr, as one line."""
+    _print(" ".join(text.split()), sys.stderr)
+
+
+def _print(text: str, stream: TextIO | None) -> None:
+    """Print, whatever the stream's encoding. That nobody reads it any more is no reason to fail, now or at exit."""
+    if stream is None:  # closed before the process began
+        return
     try:
-        print(" ".join(text.split()), file=sys.stderr, flush=True)
+        print(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding), file=stream, flush=True)
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the examples' lines, and names such as `binance-trades` in one piece."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
