@@ -70,7 +70,9 @@ def test_settings_have_defaults() -> None:
 
 @pytest.mark.parametrize("feed", ["simulated", "csv"])
 def test_the_readme_has_a_row_for_every_option_with_its_variable_and_default(feed: str) -> None:
-    table = re.findall(r"^\| `(--[a-z-]+|FILE)[^|]* \| ?(.*) \| `(TICKER_[A-Z_]+)` \|", README.read_text(), re.MULTILINE)
+    table = re.findall(
+        r"^\| `(--[a-z-]+|FILE)[^|]* \| ?(.*) \| `(TICKER_[A-Z_]+)` \|", README.read_text(), re.MULTILINE
+    )
     rows = {option: (default, variable) for option, default, variable in table}
     parser = Parser()
     add_options(parser.add_argument_group())
