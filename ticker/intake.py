@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from ticker.clock import Clock
 from ticker.columns import Ticks
 from ticker.model import Instrument
-from ticker.server.socket import Connections
+from ticker.server.connections import Connections
 from ticker.stream.batcher import Batcher
 
 POLL_S = 0.05

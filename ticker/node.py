@@ -20,7 +20,7 @@ from ticker.protocol.messages import CONFLATION_MS
 from ticker.protocol.native import MsgpackCodec
 from ticker.protocol.text import JsonCodec
 from ticker.server.app import Server
-from ticker.server.socket import Connections
+from ticker.server.connections import Connections
 from ticker.stream.bars import Bars
 from ticker.stream.batcher import Batcher
 from ticker.stream.directory import Directory

@@ -13,7 +13,8 @@ from tornado.web import Application, RequestHandler
 
 from ticker.server import rest
 from ticker.server.accept import Acceptor
-from ticker.server.socket import Connections, StreamSocket
+from ticker.server.connections import Connections
+from ticker.server.native import StreamHandler
 
 BACKLOG = 4096
 HEADER_BYTES = 16_384
@@ -39,6 +40,8 @@ class _Plain(RequestHandler):
     """Tells what is wrong with a request in one line of text."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if status_code == 405:
+            self.set_header("Allow", "GET, HEAD")
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(f"{self._reason.lower()}\n")
 
@@ -118,7 +121,7 @@ def _application(
 ) -> Application:
     market = connections.market
     routes: list[Any] = [
-        (r"/stream", StreamSocket, {"connections": connections}),
+        (r"/stream", StreamHandler, {"connections": connections}),
         (r"/healthz", rest.Resource, {"market": market, "answer": rest.health}),
         (r"/api/symbols", rest.Resource, {"market": market, "answer": rest.symbols}),
         (r"/api/snapshot", rest.Resource, {"market": market, "answer": rest.snapshot}),

@@ -42,6 +42,8 @@ class Resource(RequestHandler):
         self.get()
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if status_code == 405:
+            self.set_header("Allow", "GET, HEAD")
         self.finish(render({"error": self._reason.lower()}) + "\n")
 
 

@@ -1,0 +1,82 @@
+"""All connections of a server, and what concerns all of them at once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from tornado.iostream import IOStream
+from tornado.websocket import _WebSocketParams
+
+from ticker.clock import Clock
+from ticker.protocol.codec import Codec
+from ticker.server.socket import StreamSocket
+from ticker.stream.market import Market
+from ticker.stream.outbox import Outbox, Pressure
+from ticker.stream.session import Session
+
+FAREWELL_S = 3.0
+RECONNECT_MS = (500, 5000)
+
+
+class Connections:
+    """All connections of a server, and what makes one: the market, the codecs, the bound of an outbox."""
+
+    def __init__(self, market: Market, codecs: Iterable[Codec], clock: Clock, outbox_bytes: int) -> None:
+        self.market = market
+        self.codecs = {codec.subprotocol: codec for codec in codecs}
+        self.pressure = Pressure()
+        self._clock = clock
+        self._outbox_bytes = outbox_bytes
+        self._open: set[StreamSocket] = set()
+        self._params = _WebSocketParams(max_message_size=market.limits.message_bytes)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The sessions of all connections."""
+        return [connection.session for connection in self._open]
+
+    def open(self, stream: IOStream, codec: Codec, peer: str) -> None:
+        """Go on with a stream whose handshake is done. `peer` is its address for the log."""
+        outbox = Outbox(self._outbox_bytes, self.pressure)
+        session = Session(self.market, codec, outbox, self.pressure, self._clock.monotonic())
+        connection = StreamSocket(stream, session, self._params, self._clock, peer, self._open.discard)
+        self._open.add(connection)
+        connection.open()
+
+    def tick(self) -> None:
+        """Do what is due on all connections. To be called about once a second."""
+        now_s = self._clock.monotonic()
+        for connection in list(self._open):
+            connection.tick(now_s)
+
+    def tell_status(self) -> None:
+        """Tell all clients how the feed does."""
+        for session in self.sessions:
+            session.send(self.market.status)
+
+    def announce(self, numbers: list[int]) -> None:
+        """Tell those who listen to `*` of symbols that have appeared."""
+        for session in self.sessions:
+            session.announce(numbers)
+
+    async def say_goodbye(self) -> None:
+        """Tell all clients to come back later, each at another time, and close their connections."""
+        leaving = list(self._open)
+        random.shuffle(leaving)
+        for connection, reconnect_ms in zip(leaving, _spread(len(leaving), *RECONNECT_MS), strict=True):
+            connection.say_goodbye(reconnect_ms)
+        deadline_s = self._clock.monotonic() + FAREWELL_S
+        while self._open and self._clock.monotonic() < deadline_s:
+            await self._clock.sleep(0.02)
+        for connection in list(self._open):
+            connection.abort()
+
+
+def _spread(count: int, least: int, most: int) -> list[int]:
+    """Return ascending numbers from `least` to `most`, one by chance from each of `count` equal parts of that range."""
+    part = (most - least) / max(1, count)
+    return [least + int(part * (place + random.random())) for place in range(count)]
