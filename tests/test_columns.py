@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -49,6 +50,7 @@ def test_ticks_may_be_empty() -> None:
         (ints(0), (ints(1), np.array([2], ">i8"), ints(3)), "price: expected int64, not >i8"),
         (ints(0, 0), (ints(1, 1), ints(2, 2), ints(3)), "size: 1 rows beside 2 codes"),
         (ints(0), (ints(1), ints(2), ints(3).reshape(1, 1)), "size: 1 rows beside 1 codes"),
+        (ints(0).reshape(1, 1), (ints(1).reshape(1, 1),) * 3, "codes: expected integers, not int64, in one dimension"),
         (np.array([0.0]), (ints(1), ints(2), ints(3)), "codes: expected integers, not float64"),
         (np.array([True]), (ints(1), ints(2), ints(3)), "codes: expected integers, not bool"),
     ],
@@ -245,7 +247,7 @@ def test_selecting_everything_costs_nothing() -> None:
 
 
 def test_a_block_counts_the_rows_that_conflated_ones_stand_for() -> None:
-    conflated, bars = summaries([2, 1], conflated=True), summaries([2, 1])
+    conflated, bars = summaries([2, 1], conflated=True), replace(summaries([2, 1]), conflated=True)
 
     assert conflated.counts.tolist() == [2, 1]
     assert conflated.rows.tolist() == [7000 + 7001, 7002]

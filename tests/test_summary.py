@@ -178,6 +178,12 @@ def test_the_last_sum_that_fits_is_told_from_the_first_that_does_not(sizes: list
     assert (found.estimates() is None) is fit
 
 
+def test_a_volume_beyond_64_bits_at_a_price_of_zero_is_told_from_one_that_fits() -> None:
+    run = [(0, 0, TWO_63 - 1), (0, 0, 1)]
+
+    assert_same(of_runs([run]), [summarise(run)])
+
+
 def test_millions_of_additions_that_an_estimate_cannot_feel_are_not_lost() -> None:
     start = of_runs([[(0, 1, TWO_63 - 1), (0, 1, TWO_63 - 1), (0, 1, 2)]])
     added = 3_000_000

@@ -246,6 +246,7 @@ def test_a_row_of_each_of_many_symbols_finds_its_channel(count: int) -> None:
     stage.batcher.emit(rows)
     stage.batcher.flush()
 
+    assert all((np.diff(block.symbols) > 0).all() for block in stage.blocks)
     symbols = np.concatenate([np.repeat(block.symbols, block.counts) for block in stage.blocks])
     prices = np.concatenate([block.columns[1] for block in stage.blocks])
     assert len(symbols) == 2 * count
@@ -406,6 +407,7 @@ def test_a_gap_stands_before_the_next_row_and_after_all_that_came() -> None:
 
     stage.batcher.gap("trades", "AAPL", 700)
     stage.batcher.gap("trades", "AAPL", 50)
+    stage.batcher.gap("trades", "MSFT", 4)
     stage.emit(("MSFT", (2, 2, 2)))
     stage.batcher.flush()
     stage.emit(("AAPL", (2, 2, 2)), ("AAPL", (3, 3, 3)))
@@ -414,9 +416,10 @@ def test_a_gap_stands_before_the_next_row_and_after_all_that_came() -> None:
     stage.batcher.flush()
 
     assert [seq for seq, _ in stage.rows(TRADES, "AAPL")] == [0, 751, 752, 753]
-    assert [seq for seq, _ in stage.rows(TRADES, "MSFT")] == [0, 1]
+    assert [seq for seq, _ in stage.rows(TRADES, "MSFT")] == [0, 5]
     assert stage.missed(TRADES, "AAPL") == {751: 750}
-    assert [block.missed is None for block in stage.blocks] == [True, True, False, True]
+    assert stage.missed(TRADES, "MSFT") == {5: 4}
+    assert [block.missed is None for block in stage.blocks] == [True, False, False, True]
 
 
 def test_a_gap_of_what_was_not_announced_is_refused_and_a_gap_of_nothing_is_an_error() -> None:
