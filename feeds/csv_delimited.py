@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.csv
 
 from feeds.csv_reader import WIDE_DECIMAL, Reader, Refused
-from feeds.csv_recognise import UNITS
 from feeds.csv_text import Piece, pieces
+from feeds.csv_time_plan import UNITS
 
 _SMALL_BYTES = 1 << 16
 
@@ -37,7 +37,7 @@ class DelimitedReader(Reader[Piece]):
         names = [str(i) for i in range(plan.width)]
         table = pyarrow.csv.read_csv(
             pa.BufferReader(piece.data),
-            read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=len(piece.data) + 1),
+            read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=len(piece.data) + 1, use_threads=False),
             parse_options=pyarrow.csv.ParseOptions(delimiter=plan.separator, newlines_in_values=b'"' in piece.data),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types={names[i]: type_ for i, type_ in types.items()},
@@ -65,4 +65,3 @@ class DelimitedReader(Reader[Piece]):
             line, before = piece.line + before, reader.line_num
             if len(cells) > 1 or (cells and cells[0].strip()):
                 yield line, cells
-

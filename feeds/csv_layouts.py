@@ -18,8 +18,6 @@ ROLES = {
     "bars": ("open", "high", "low", "close", "volume", "notional", "count"),
 }
 """The number columns of each kind, in the order of `ticker.columns.columns_of`."""
-OPTIONAL = frozenset({"size", "bid_size", "ask_size", "volume", "notional", "count"})
-"""Roles that a file may lack; they are 0 then, which means unknown."""
 QUANTITY = {
     **dict.fromkeys(("price", "bid_price", "ask_price", "open", "high", "low", "close"), "price"),
     **dict.fromkeys(("size", "bid_size", "ask_size", "volume"), "size"),
@@ -29,7 +27,7 @@ QUANTITY = {
 
 NAMES: Mapping[str, Sequence[str]] = {
     "symbol": ("symbol", "sym", "ticker", "stock", "pair", "currencypair", "instrument", "instrumentid", "productid",
-               "product", "contract", "security", "ric", "asset", "market"),
+               "product", "contract", "security", "ric"),
     "price": ("price", "tradeprice", "lastprice", "lasttradeprice", "px", "p", "last", "lastpx"),
     "size": ("size", "tradesize", "lastsize", "qty", "quantity", "tradeqty", "tradequantity", "amount", "volume", "vol",
              "tradevolume", "lastqty", "shares", "sz", "q", "s", "v"),
@@ -51,48 +49,10 @@ NAMES: Mapping[str, Sequence[str]] = {
 """What header cells say, without case, blanks and signs (see `words`); the first that a file has counts."""
 
 _CLOCK_WORDS = {"time", "ts", "timestamp", "datetime", "stamp", "at", "t", "dt"}
-_VENUE_WORDS = {
-    "exch",
-    "exchange",
-    "venue",
-    "event",
-    "transact",
-    "transaction",
-    "trade",
-    "participant",
-    "matching",
-    "origin",
-}
-_LOCAL_WORDS = {
-    "local",
-    "recv",
-    "receive",
-    "received",
-    "receipt",
-    "arrival",
-    "sip",
-    "client",
-    "server",
-    "ingest",
-    "rcv",
-}
-_PLAIN_WORDS = {
-    "open",
-    "start",
-    "begin",
-    "bar",
-    "candle",
-    "window",
-    "unix",
-    "epoch",
-    "gmt",
-    "utc",
-    "date",
-    "and",
-    "of",
-    "quote",
-    "tick",
-}
+_VENUE_WORDS = {"exch", "exchange", "venue", "event", "transact", "transaction", "trade", "participant", "matching"}
+_LOCAL_WORDS = {"local", "recv", "receive", "received", "receipt", "arrival", "sip", "client", "server", "ingest"}
+_PLAIN_WORDS = {"open", "start", "begin", "bar", "candle", "window", "unix", "epoch", "gmt", "utc", "date", "and", "of",
+                "quote", "tick"}  # fmt: skip
 _UNITS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
     **dict.fromkeys(("ms", "msec", "milli", "millis", "millisecond", "milliseconds"), "ms"),
@@ -156,6 +116,7 @@ class Layout:
     """Bars are stamped at their end."""
     separator: str = ""
     check: str = ""
+    """What must hold in most rows besides: a name of _CHECKS."""
 
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -191,7 +152,7 @@ LAYOUTS = (
     Layout("binance-futures-aggtrades", "trades", "Binance futures `aggTrades` dump",
            ("int", "number", "number", "int", "int", "epoch", "yes"), {"time": 5, "price": 1, "size": 2}),
     Layout("binance-klines", "bars", "Binance `klines` dump",
-           ("epoch", "number", "number", "number", "number", "number", "epoch", "number", "int", "number", "number", "number"),
+           ("epoch", *["number"] * 5, "epoch", "number", "int", *["number"] * 3),
            {**_OHLCV, "notional": 7, "count": 8}),
     Layout("usdm-trades", "trades", "recorded trades of Binance futures, two clocks",
            marks=frozenset({"localtsns", "exchtsms", "price"})),
@@ -201,17 +162,18 @@ LAYOUTS = (
            ("midnight", "int", "int", "venue", "hex", "flag"), {"time": 0, "price": 1, "size": 2},
            zone="America/New_York", price_shift=4),
     Layout("lean-equity-minutes", "bars", "QuantConnect LEAN US equity bars",
-           ("midnight", "int", "int", "int", "int", "int"), _OHLCV, zone="America/New_York", price_shift=4, check="bars"),
+           ("midnight", *["int"] * 5), _OHLCV, zone="America/New_York", price_shift=4, check="bars"),
     Layout("lean-bars", "bars", "QuantConnect LEAN bars with decimal prices",
            ("midnight", "number", "number", "number", "number", "number"), _OHLCV, check="bars"),
     Layout("lean-equity-daily", "bars", "QuantConnect LEAN US equity bars of a day or an hour",
            ("minutes", "int", "int", "int", "int", "int"), _OHLCV, price_shift=4, check="bars"),
     Layout("lean-quote-ticks", "quotes", "QuantConnect LEAN FXCM quotes",
-           ("midnight", "number", "number"), {"time": 0, "bid_price": 1, "ask_price": 2}, zone="UTC-05", check="quotes"),
+           ("midnight", "number", "number"), {"time": 0, "bid_price": 1, "ask_price": 2},
+           zone="UTC-05", check="quotes"),
     Layout("lean-crypto-ticks", "trades", "QuantConnect LEAN crypto trades",
            ("midnight", "number", "number"), {"time": 0, "price": 1, "size": 2}),
     Layout("ninjatrader-minutes", "bars", "NinjaTrader export of minute bars",
-           ("compact", "number", "number", "number", "number", "number"), _OHLCV, ends=True, separator=";", check="bars"),
+           ("compact", *["number"] * 5), _OHLCV, ends=True, separator=";", check="bars"),
     Layout("bitcoincharts", "trades", "bitcoincharts dump, and any other time, price, size",
            ("time", "number", "number"), {"time": 0, "price": 1, "size": 2}),
     Layout("truefx", "quotes", "TrueFX quotes",
@@ -224,11 +186,9 @@ LAYOUTS = (
            ("time", "number", "number", "number", "number", "number"), _OHLCV, check="bars"),
     Layout("bars-without-volume", "bars", "time, open, high, low, close",
            ("time", "number", "number", "number", "number"), _OHLC, check="bars"),
-    Layout("quandl", "bars", "Quandl WIKI daily bars, many stocks in one file", marks=frozenset({"exdividend", "splitratio"})),
+    Layout("quandl", "bars", "Quandl WIKI daily bars of many stocks", marks=frozenset({"exdividend", "splitratio"})),
     Layout("bitstamp-bars", "bars", "bars as pyalgotrade writes them", marks=frozenset({"datetime", "adjclose"})),
     Layout("yahoo", "bars", "Yahoo Finance download", marks=frozenset({"date", "adjclose"})),
-    Layout("google-finance", "bars", "Google Finance download (any headed file of daily bars)",
-           marks=frozenset({"date", "open", "high", "low", "close", "volume"})),
 )  # fmt: skip
 """Tried in this order. Those of headed files only lend their name: any header that NAMES understands will do."""
 
@@ -237,46 +197,35 @@ BY_NAME = {layout.name: layout for layout in LAYOUTS}
 
 def looks_like(layout: Layout, rows: Sequence[Cells]) -> bool:
     """Return whether most rows look like a layout that has no header. A few bad rows do no harm."""
-    if not layout.look:
-        return False
-    if not all(
-        _most(rows, lambda row, i=i, look=look: _cell_looks(look, row[i])) for i, look in enumerate(layout.look)
-    ):  # type: ignore[misc]
-        return False
-    return not layout.check or _most(rows, lambda row: _CHECKS[layout.check](layout, row))
-
-
-def _most(rows: Sequence[Cells], holds: object) -> bool:
-    assert callable(holds)
-    return sum(map(bool, map(holds, rows))) >= 0.9 * len(rows) > 0
+    for i, look in enumerate(layout.look):
+        if sum(_cell_looks(look, row[i]) for row in rows) < 0.9 * len(rows):
+            return False
+    if not layout.check:
+        return bool(layout.look)
+    return sum(_CHECKS[layout.check](layout, row) for row in rows) >= 0.9 * len(rows)
 
 
 def _cell_looks(look: str, cell: str) -> bool:
     cell = cell.strip()
-    if not LOOKS[look].fullmatch(cell):
-        return False
-    return look != "midnight" or float(cell) < 86_400_000
+    return LOOKS[look].fullmatch(cell) is not None and (look != "midnight" or float(cell) < 86_400_000)
 
 
 def _is_bar(layout: Layout, row: Cells) -> bool:
-    opened, high, low, closed = (float(row[layout.roles[role]]) for role in ("open", "high", "low", "close"))
+    """Return whether open and close lie between low and high."""
+    try:
+        opened, high, low, closed = (float(row[layout.roles[role]]) for role in ("open", "high", "low", "close"))
+    except ValueError:
+        return False
     return low <= min(opened, closed) and max(opened, closed) <= high
 
 
 def _is_quote(layout: Layout, row: Cells) -> bool:
-    bid, ask = (float(row[layout.roles[role]]) for role in ("bid_price", "ask_price"))
+    """Return whether the ask is the bid or little more."""
+    try:
+        bid, ask = (float(row[layout.roles[role]]) for role in ("bid_price", "ask_price"))
+    except ValueError:
+        return False
     return bid <= ask <= bid * 1.05
 
 
-_CHECKS = {
-    "bars": lambda layout, row: _guarded(_is_bar, layout, row),
-    "quotes": lambda layout, row: _guarded(_is_quote, layout, row),
-}
-
-
-def _guarded(check: object, layout: Layout, row: Cells) -> bool:
-    assert callable(check)
-    try:
-        return bool(check(layout, row))
-    except ValueError:
-        return False
+_CHECKS = {"bars": _is_bar, "quotes": _is_quote}

@@ -39,8 +39,7 @@ class Run:
         """Return for each part the positions at which the run is cut, given those in the whole run (ascending)."""
         if self.of_part is None:
             return [at.tolist()]
-        counts = [np.append(0, np.cumsum(self.of_part == i))[at].tolist() for i in range(len(self.parts))]
-        return counts
+        return [np.append(0, np.cumsum(self.of_part == i))[at].tolist() for i in range(len(self.parts))]
 
 
 def merge(sources: Sequence[Iterator[Part]]) -> Iterator[Run]:

@@ -7,18 +7,18 @@ from datetime import date
 from pathlib import PurePath
 
 _EXTENSIONS = {".csv", ".tsv", ".txt", ".gz", ".zst", ".zstd", ".parquet", ".pq", ".dat"}
-_SPARE_WORDS = frozenset(
-    """trade trades aggtrade aggtrades tick ticks quote quotes bar bars candle candles kline klines ohlc ohlcv bookticker
+_SPARE_WORDS = frozenset("""
+    trade trades aggtrade aggtrades tick ticks quote quotes bar bars candle candles kline klines ohlc ohlcv bookticker
     book top bbo nbbo best bid ask minute minutes min hour hourly day daily second seconds week weekly month monthly
-    stock stocks price prices share shares data dataset history historical hist export download demo sample samples test
-    malformed finance googlefinance google yahoo nasdaq quandl stooq kibot finam nt ninjatrader lean fxcm dat ascii
+    stock stocks price prices share shares data dataset history historical hist export download demo sample samples
+    test malformed finance googlefinance google yahoo nasdaq quandl stooq kibot finam nt ninjatrader lean fxcm dat ascii
     spot futures perp usdm coinm um cm ns us ms utc est edt new copy final raw full all csv file ticker market
-    intraday eod adjusted unadjusted part""".split()
-)
-_CURRENCIES = frozenset(
-    """USD USDT USDC BUSD EUR GBP JPY CHF AUD CAD NZD CNY HKD SGD KRW TRY BRL INR MXN SEK NOK DKK PLN ZAR BTC XBT ETH BNB
-    DAI TUSD FDUSD PERP""".split()
-)
+    intraday eod adjusted unadjusted part
+    """.split())  # noqa: SIM905 (a list of words reads better without a hundred quotes)  # fmt: skip
+_CURRENCIES = frozenset("""
+    USD USDT USDC BUSD EUR GBP JPY CHF AUD CAD NZD CNY HKD SGD KRW TRY BRL INR MXN SEK NOK DKK PLN ZAR BTC XBT ETH BNB
+    DAI TUSD FDUSD PERP
+    """.split())  # noqa: SIM905  # fmt: skip
 _INTERVAL = re.compile(
     r"(\d+)(s|sec|secs|m|min|mins|minute|minutes|h|hour|hours|d|day|days)|([mhd])(\d+)", re.IGNORECASE
 )
@@ -63,7 +63,7 @@ def _is_spare(name: str) -> bool:
 
 
 def date_of(path: str) -> date | None:
-    """Return the day in a file's name (`20131007`, `2013-10-07`, `2013_10_07`); None if there is none, or no such day."""
+    """Return the day in a file's name (`20131007`, `2013-10-07`, `2013_10_07`), None if there is none."""
     for found in re.finditer(r"(?<!\d)(\d{4})([-_.]?)(\d\d)\2(\d\d)(?!\d)", stem(path)):
         year, month, day = int(found[1]), int(found[3]), int(found[4])
         try:
@@ -75,7 +75,7 @@ def date_of(path: str) -> date | None:
 
 
 def interval_of(path: str) -> int | None:
-    """Return the interval of bars in seconds that a file's name holds (`minute`, `30min`, `H1`, `daily`), None if none."""
+    """Return the interval of bars in seconds that a file's name holds (`minute`, `30min`, `H1`, `daily`), or None."""
     for name in re.split(r"[-_\s()]+", stem(path)):
         if name.lower() in _INTERVAL_WORDS:
             return _INTERVAL_WORDS[name.lower()]

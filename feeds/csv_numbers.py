@@ -129,7 +129,10 @@ class Numbers:
         bad = (values * down != self.values) | (np.abs(values) > LARGEST // up)
         values *= up
         for row, whole in self.wide.items():
-            ups, rest = divmod(whole * 10 ** max(0, int(scales[codes[row]]) - self.scale), 10 ** max(0, self.scale - int(scales[codes[row]])))
+            ups, rest = divmod(
+                whole * 10 ** max(0, int(scales[codes[row]]) - self.scale),
+                10 ** max(0, self.scale - int(scales[codes[row]])),
+            )
             bad[row] = bool(rest) or abs(ups) > LARGEST
             values[row] = 0 if bad[row] else ups
         return values, bad if bad.any() else None

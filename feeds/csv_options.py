@@ -11,10 +11,12 @@ from datetime import date
 from typing import TypeVar
 
 from feeds.csv_layouts import BY_NAME, QUANTITY
-from feeds.csv_recognise import UNITS, Hints
+from feeds.csv_recognise import Hints
+from feeds.csv_time_plan import UNITS
 from feeds.csv_times import TimeFormat
 from feeds.csv_zones import Zone
 
+_HEADLESS = tuple(sorted(name for name, layout in BY_NAME.items() if layout.look))
 ROLE_NAMES = ("time", "date", "symbol", *QUANTITY)
 _ALIASES = {"bid": "bid_price", "ask": "ask_price", "qty": "size", "quantity": "size", "amount": "size"}
 T = TypeVar("T")
@@ -23,7 +25,7 @@ _YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for. `symbols` are one for all files, or one a file; `scale` is for replays without a scan."""
+    """What the user asked for. `symbols` are one for all files, or one a file; `scale` is for replays without scan."""
 
     files: tuple[str, ...]
     speed: float | None = 1.0
@@ -39,31 +41,46 @@ class Options:
     window_ms: int = 1000
 
 
+_WITH_VALUE = (
+    ("--speed", "N|max", "1", "how many times as fast as it happened, or max: as fast as the slowest client takes it"),
+    ("--wait-for", "N", "0", "begin when N clients have subscribed in mode all"),
+    ("--layout", "NAME", "", "how files without a header are written, where it cannot be seen: " + ", ".join(_HEADLESS)),
+    ("--columns", "ROLE=COLUMN,…", "", "which column is what, by header name or by number from 1, such as "
+     "time=3,price=1,size=2; the roles are " + ", ".join(ROLE_NAMES)),
+    ("--time-format", "FORMAT", "", "how times are written: s, ms, us or ns (since 1970, or since midnight where they "
+     "are below a day), or words of strptime such as '%Y%m%d %H:%M:%S'"),
+    ("--timezone", "ZONE", "", "of times that don't tell theirs: UTC, UTC-05, America/New_York (default: UTC, or the "
+     "layout's)"),
+    ("--date", "YYYY-MM-DD", "", "the day of times since midnight, where the file's name tells none"),
+    ("--symbol", "X[,Y…]", "", "the symbol of all rows, or one for each file, in place of a column's or the name's"),
+    ("--interval-s", "N", "", "the interval of bars in seconds, where neither their spacing nor the name tells it"),
+    ("--scale", "price=N,size=N", "", "decimals of prices and sizes, with --no-scan (and time=9 for nanoseconds)"),
+    ("--on-bad-row", "stop|skip", "stop", "what to do about a row that cannot be read"),
+    ("--sort-mib", "N", "512", "memory for sorting files that aren't in order of time"),
+    ("--replay-window-ms", "N", "1000", "flush at least every N ms of event time, so that the order between symbols is "
+     "right to that; 0: off"),
+)  # fmt: skip
+_FLAGS = (
+    ("--loop", "begin again at the end, with times that go on: each round is shifted by the files' span"),
+    ("--restamp", "shift all times so that the first row happens now"),
+    ("--no-scan", "begin at once, without reading the files through first; needs --scale and files in order of time"),
+)
+
+
 def add_options(parser: argparse._ArgumentGroup) -> None:
     """Add the feed's options to a parser."""
-    add = parser.add_argument
-    add("files", nargs="*", metavar="FILE", default=(), help="CSV (plain, .gz or .zst) or Parquet files to replay, merged by time")
-    add("--speed", metavar="N|max", default="1", help="how many times as fast as it happened; max: as fast as the slowest client takes it (default: %(default)s)")
-    add("--loop", action="store_true", help="begin again at the end, with times that go on: each round is shifted by the files' span")
-    add("--wait-for", metavar="N", default="0", help="begin when N clients have subscribed in mode all (default: %(default)s)")
-    add("--restamp", action="store_true", help="shift all times so that the first row happens now")
-    add("--layout", metavar="NAME", default="", help=f"how the files are written, where it cannot be seen: {', '.join(sorted(n for n in BY_NAME if BY_NAME[n].look))}")
-    add("--columns", metavar="ROLE=COLUMN,…", default="", help="which column is what, by header name or number from 1, such as time=3,price=1,size=2; "
-        f"roles are {', '.join(ROLE_NAMES)}")
-    add("--time-format", metavar="FORMAT", default="", help="how times are written: s, ms, us, ns (since 1970, or since midnight where below a day) or words of strptime such as '%%Y%%m%%d %%H:%%M:%%S'")
-    add("--timezone", metavar="ZONE", default="", help="of times that don't tell theirs: UTC, UTC-05, America/New_York (default: the layout's, else UTC)")
-    add("--date", metavar="YYYY-MM-DD", default="", help="the day of times since midnight, where no day stands in the file's name")
-    add("--symbol", metavar="X[,Y…]", default="", help="the symbol of all rows, or one for each file, in place of a column's or the file name's")
-    add("--interval-s", metavar="N", default="", help="the interval of bars in seconds, where their spacing or the file's name doesn't tell it")
-    add("--no-scan", action="store_true", help="don't read the files through first; needs --scale, and files in order of time")
-    add("--scale", metavar="price=N,size=N", default="", help="decimals of all prices and sizes with --no-scan, such as price=2,size=0 (and time=9 for nanoseconds)")
-    add("--on-bad-row", metavar="stop|skip", default="stop", help="what to do about a row that cannot be read (default: %(default)s)")
-    add("--sort-mib", metavar="N", default="512", help="memory for sorting files that aren't in order of time (default: %(default)s)")
-    add("--replay-window-ms", metavar="N", default="1000", help="flush at least every N ms of event time, so that the order between symbols is right to that; 0: off (default: %(default)s)")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", default=(), help="CSV (plain, .gz, .zst) or Parquet files, merged by time"
+    )
+    for name, metavar, default, text in _WITH_VALUE:
+        text = text.replace("%", "%%") + (" (default: %(default)s)" if default else "")
+        parser.add_argument(name, metavar=metavar, default=default, help=text)
+    for name, text in _FLAGS:
+        parser.add_argument(name, action="store_true", help=text)
 
 
 def parse_options(args: argparse.Namespace) -> Options:
-    """Return the options. Raises ValueError with one line that begins with the option's name and says what would be right."""
+    """Return the options. Raises ValueError with a line that begins with the option's name and says what would be right."""
     files = args.files
     files = tuple(shlex.split(files) if isinstance(files, str) else files or ())
     if not files:
@@ -131,13 +148,20 @@ def _columns(text: str) -> dict[str, str]:
         role, sign, column = (each.strip() for each in pair.partition("="))
         role = _ALIASES.get(role, role)
         if not sign or not column or role not in ROLE_NAMES:
-            raise ValueError(f"--columns: expected pairs such as time=1,price=2 of {', '.join(ROLE_NAMES)}, got {pair!r}")
+            raise ValueError(
+                f"--columns: expected pairs such as time=1,price=2 of {', '.join(ROLE_NAMES)}, got {pair!r}"
+            )
         if role in columns:
             raise ValueError(f"--columns: expected each role once, got {role} twice")
         columns[role] = column
     has = set(columns)
-    if columns and not ("time" in has and ("price" in has or {"bid_price", "ask_price"} <= has or {"open", "high", "low", "close"} <= has)):
-        raise ValueError(f"--columns: expected time and price, or bid_price and ask_price, or open, high, low and close; got {text}")
+    if columns and not (
+        "time" in has
+        and ("price" in has or {"bid_price", "ask_price"} <= has or {"open", "high", "low", "close"} <= has)
+    ):
+        raise ValueError(
+            f"--columns: expected time and price, or bid_price and ask_price, or open, high, low and close; got {text}"
+        )
     return columns
 
 

@@ -24,8 +24,8 @@ STRETCH_S = 0.02
 class Pace:
     """Emits runs, one behind the other, and flushes before each window of event time in which a row comes.
 
-    `speed` is how many times as fast as they happened; None is as fast as the clients take them. `shift` is added to all
-    times (in units of the catalogue's time scale) and may be changed between runs.
+    `speed` is how many times as fast as they happened; None is as fast as the clients take them. `shift` is added to
+    all times (in units of the catalogue's time scale) and may be changed between runs.
     """
 
     def __init__(self, emit: Emit, catalogue: Catalogue, clock: Clock, speed: float | None, window_ms: int) -> None:
@@ -34,7 +34,7 @@ class Pace:
         self._catalogue = catalogue
         self._clock = clock
         self._speed = speed
-        self._ns = 10 ** (9 - catalogue.time_scale)
+        self._ns = int(10 ** (9 - catalogue.time_scale))
         self._window = window_ms * 1_000_000 // self._ns
         self._last_window: int | None = None
         self._start: tuple[float, int] | None = None
@@ -92,7 +92,8 @@ class Pace:
         """Return the event time that it is now by the replay's clock."""
         assert self._start is not None
         began, first = self._start
-        return first + round((self._clock.monotonic() - began) * self._rate * 1e9 / self._ns)
+        elapsed_s = self._clock.monotonic() - began
+        return first + round(elapsed_s * self._rate * (1e9 / self._ns))
 
     async def _hand_over(self, run: Run, due: Ints, start: int, stop: int) -> None:
         """Emit rows start:stop, a window at a time. At full speed, clients that are behind are waited for."""

@@ -7,14 +7,15 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feeds.csv_reader import WIDE_DECIMAL, Reader, Refused
-from feeds.csv_recognise import UNITS, Hints, Plan, Table, TimePlan, plan_of_table
+from feeds.csv_recognise import Hints, Plan, plan_of_table
+from feeds.csv_table import Table
 from feeds.csv_text import BadFileError
+from feeds.csv_time_plan import UNITS, TimePlan
 
 _SAMPLE_ROWS = 500
 _SMALL_ROWS = 1024

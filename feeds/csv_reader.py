@@ -1,14 +1,17 @@
 """Reads the rows of a file into columns: whole pieces by pyarrow, and those that it refuses as text, row by row.
 
-pyarrow refuses a block for one bad cell and tells no line. Such a piece is cut into small ones; what is refused still is
-read cell by cell with exact arithmetic on the text, which tells each bad row's line and reason.
+pyarrow refuses a block for one bad cell and tells no line. Such a piece is cut into small ones; what is refused still
+is read cell by cell with exact arithmetic on the text, which tells each bad row's line and reason.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -17,12 +20,15 @@ import pyarrow.compute as pc
 
 from feeds.csv_layouts import QUANTITY, ROLES
 from feeds.csv_numbers import MOST_DECIMALS, Numbers, exact
-from feeds.csv_recognise import UNITS, Plan, TimePlan
+from feeds.csv_recognise import Plan
 from feeds.csv_text import PIECE_BYTES, BadFileError
+from feeds.csv_time_plan import UNITS, TimePlan
 from feeds.csv_zones import DAY_NS, EARLIEST_NS, LATEST_NS, midnight_ns
 from ticker.columns import Array, Ints
 
 MOST_SYMBOLS = 100_000
+PARSERS = 2
+"""Threads that parse ahead: pyarrow lets go of the interpreter, so that two cores are used."""
 P = TypeVar("P")
 WIDE_DECIMAL = 38
 _NEVER_NEGATIVE = ("size", "count")
@@ -38,9 +44,9 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of one file: UNIX time in nanoseconds, symbol codes, the number columns of the plan's kind (None: not there).
+    """Rows of one file: UNIX time in nanoseconds, symbol codes, the number columns of the plan's kind.
 
-    Bad rows are left out of the columns and listed.
+    A column that the file lacks is None. Bad rows are left out of the columns and listed.
     """
 
     time: Ints
@@ -88,36 +94,49 @@ class Scales:
 
 
 class Reader(ABC, Generic[P]):
-    """Reads one file, from its beginning to its end, in pieces P. Symbols get codes as they appear, behind `symbols`."""
+    """Reads one file, from its beginning to its end, in pieces P. Symbols get codes as they appear."""
 
     unit = "line"
     """What the rows of such a file are counted in."""
 
-    def __init__(self, plan: Plan, scales: Scales | None = None, symbols: tuple[str, ...] | None = None) -> None:
+    def __init__(self, plan: Plan, scales: Scales | None = None) -> None:
         self.plan = plan
         self.scales = scales or Scales(plan)
-        self.symbols: dict[str, int] = {symbol: code for code, symbol in enumerate(symbols or ())}
+        self.symbols: dict[str, int] = {}
         self._roles = [(role, plan.roles.get(role)) for role in ROLES[plan.kind]]
         if plan.symbol:
-            self.symbols.setdefault(plan.symbol, len(self.symbols))
+            self.symbols[plan.symbol] = 0
         self._whole_times = True
 
-    def rows(self, on_read: Callable[[int], None] | None = None, size: int = PIECE_BYTES) -> Iterator[Rows]:
-        """Yield the file's rows in its order, in parts of about `size` bytes; `on_read` is told how far it was read.
+    def rows(
+        self, on_read: Callable[[int], None] | None = None, size: int = PIECE_BYTES, parsers: int = PARSERS
+    ) -> Iterator[Rows]:
+        """Yield the file's rows in its order, in parts of about `size` bytes, parsed ahead by some threads.
 
-        Raises BadFileError if it cannot be read on.
+        `on_read` is told how far the file was read. Raises BadFileError if it cannot be read on.
         """
-        for piece in self._pieces(on_read, size):
-            yield from self.parse(piece)
+        if not parsers:
+            for piece in self._pieces(on_read, size):
+                yield from self._parse(piece, partial(self._columns, piece))
+            return
+        with ThreadPoolExecutor(parsers, "csv-parse") as pool:
+            ahead: deque[tuple[P, Future[dict[int, pa.Array]]]] = deque()
+            for piece in self._pieces(on_read, size):
+                ahead.append((piece, pool.submit(self._columns, piece)))
+                if len(ahead) > parsers:
+                    piece, parsed = ahead.popleft()
+                    yield from self._parse(piece, parsed.result)
+            for piece, parsed in ahead:
+                yield from self._parse(piece, parsed.result)
 
-    def parse(self, piece: P) -> Iterator[Rows]:
+    def _parse(self, piece: P, columns: Callable[[], dict[int, pa.Array]]) -> Iterator[Rows]:
         """Yield the rows of a piece."""
         try:
-            rows = self._fast(piece)
+            rows = self._fast(piece, columns())
         except (pa.ArrowInvalid, Refused):
             for small in self._small(piece):
                 try:
-                    rows = self._fast(small)
+                    rows = self._fast(small, self._columns(small))
                 except (pa.ArrowInvalid, Refused):
                     rows = self._slow(small)
                 yield rows
@@ -141,15 +160,15 @@ class Reader(ABC, Generic[P]):
     def _cells(self, piece: P) -> Iterator[tuple[int, list[str]]]:
         """Yield each row of a piece that isn't blank: the line on which it starts, and its cells."""
 
-    def _fast(self, piece: P) -> Rows:
-        """Return a piece's rows as pyarrow reads them. Raises ArrowInvalid or Refused if any is out of the ordinary."""
-        columns = self._columns(piece)
+    def _fast(self, piece: P, columns: dict[int, pa.Array]) -> Rows:
+        """Return a piece's rows, given its columns. Raises Refused if any is out of the ordinary."""
         time = self._times(columns)
         numbers = tuple(None if i is None else self._fast_numbers(role, columns[i]) for role, i in self._roles)
         return Rows(time, self._codes(columns, len(time)), numbers, (), lambda: self._lines(piece))
 
     def _fast_numbers(self, role: str, column: pa.Array) -> Numbers:
-        numbers = Numbers.of_decimals(column, self.scales.full(role))
+        # The column's own scale: that of a scan may have grown since the column was parsed.
+        numbers = Numbers.of_decimals(column, column.type.scale + self.scales.shift(role))
         if QUANTITY[role] in _NEVER_NEGATIVE and (numbers.values < 0).any():
             raise Refused
         return numbers
@@ -161,7 +180,7 @@ class Reader(ABC, Generic[P]):
             local = _unit_times(first, UNITS[plan.unit])
             if not plan.is_local:
                 return local
-            if plan.midnight and len(local) and not (0 <= int(local.min()) and int(local.max()) <= DAY_NS):
+            if plan.midnight and len(local) and not (int(local.min()) >= 0 and int(local.max()) <= DAY_NS):
                 raise Refused
             if plan.day_format:
                 local = local + _texts(columns[plan.columns[1]], plan.day_format.parse_column)
@@ -173,6 +192,8 @@ class Reader(ABC, Generic[P]):
             local = _texts(first, plan.format.parse_column)
         if plan.day:
             local = local + midnight_ns(plan.day)
+        if len(local) and not (EARLIEST_NS < int(local.min()) and int(local.max()) < LATEST_NS):
+            raise Refused
         if not plan.is_local:
             return local
         time, exists = plan.zone.to_utc(local)
@@ -185,10 +206,11 @@ class Reader(ABC, Generic[P]):
             return np.full(count, self.symbols[self.plan.symbol], np.int32)
         column = columns[self.plan.symbol_column]
         try:
-            known = np.array([self._code(text) for text in column.dictionary.to_pylist()], np.int32)
+            known: Array = np.array([self._code(text) for text in column.dictionary.to_pylist()], np.int32)
         except ValueError:
             raise Refused from None
-        return known[column.indices.to_numpy(zero_copy_only=False)]
+        codes: Array = known[column.indices.to_numpy(zero_copy_only=False)]
+        return codes
 
     def _code(self, text: str) -> int:
         """Return a symbol's code, a new one if it is new. Raises ValueError if it can be none."""
@@ -277,7 +299,7 @@ def slow_time(plan: TimePlan, cells: list[str]) -> int:
     if not EARLIEST_NS < local < LATEST_NS:
         raise ValueError(f"lies outside of the years 1770 to 2199: {' '.join(cells).strip()!r}")
     if not plan.is_local:
-        return local
+        return int(local)
     time, exists = plan.zone.to_utc(np.array([local], np.int64))
     if not exists[0]:
         raise ValueError(f"{' '.join(cells).strip()!r} never was in {plan.zone.name}: the clocks leapt over it")

@@ -21,12 +21,13 @@ from feeds.csv_options import Options, add_options, parse_options
 from feeds.csv_pace import STEP_S, Pace
 from feeds.csv_parquet import doubles_of, is_parquet
 from feeds.csv_progress import Progress
-from feeds.csv_reader import BadRow
+from feeds.csv_reader import PARSERS, BadRow
 from feeds.csv_scan import LOGGED_BAD_ROWS, BadRows, look_ahead, scan
 from feeds.csv_sources import Catalogue, Facts, Source, recognise_file
 from feeds.csv_text import PIECE_BYTES, BadFileError
 from feeds.csv_zones import LATEST_NS, SECOND_NS
 from ticker.clock import Clock
+from ticker.columns import Ints
 from ticker.feed import Emit, FatalFeedError, Feed, Replay
 from ticker.model import Instrument
 
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _LEAST_PIECE = 1 << 15
 _PIECES_IN_ALL = 16
+_MOST_PARSED_AHEAD = 4
 
 
 class CsvFeed(Feed):
@@ -144,7 +146,8 @@ class CsvFeed(Feed):
     def _runs(self) -> Iterator[Run]:
         files = len(self._facts)
         size = max(_LEAST_PIECE, min(PIECE_BYTES, PIECE_BYTES * _PIECES_IN_ALL // files))
-        sources = (Source(facts, self._catalogue, size) for facts in self._facts)
+        parsers = PARSERS if files <= _MOST_PARSED_AHEAD else 0
+        sources = (Source(facts, self._catalogue, size, parsers) for facts in self._facts)
         return merge([source.parts(self._on_bad_rows, self._stop.is_set) for source in sources])
 
     def _on_bad_rows(self, path: str, unit: str, rows: tuple[BadRow, ...]) -> None:
@@ -208,8 +211,8 @@ def _tell(facts: Facts) -> None:
     log.info("%s: %s: %s", plan.shown, plan.layout, "; ".join(said))
 
 
-def _few(scales: Sequence[int]) -> str:
-    least, most = min(scales), max(scales)
+def _few(scales: Ints) -> str:
+    least, most = int(scales.min()), int(scales.max())
     return str(most) if least == most else f"{least} to {most}"
 
 

@@ -47,7 +47,7 @@ def scan(
     on_read: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Facts:
-    """Return the facts about a file. Raises BadFileError for what cannot be replayed, InterruptedError when told to stop."""
+    """Return the facts about a file. Raises BadFileError if it cannot be replayed, InterruptedError if told to stop."""
     found = _Scan(plan)
     reader = open_reader(plan)
     before = bad_rows.count
@@ -165,7 +165,9 @@ class Spacings:
             raise BadFileError(f"{plan.path}: the interval of its bars cannot be told; say it with --interval-s")
         interval, rest = divmod(min(usual), SECOND_NS)
         if rest:
-            raise BadFileError(f"{plan.path}: bars {min(usual) / SECOND_NS:g} s apart; say their interval with --interval-s")
+            raise BadFileError(
+                f"{plan.path}: bars {min(usual) / SECOND_NS:g} s apart; say their interval with --interval-s"
+            )
         return interval
 
 

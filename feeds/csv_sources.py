@@ -11,7 +11,7 @@ import numpy as np
 from feeds.csv_delimited import DelimitedReader
 from feeds.csv_layouts import QUANTITY, ROLES
 from feeds.csv_parquet import ParquetReader, is_parquet, plan_of_parquet
-from feeds.csv_reader import BadRow, Reader, Rows, Scales
+from feeds.csv_reader import PARSERS, BadRow, Reader, Rows, Scales
 from feeds.csv_recognise import Hints, Plan, plan_of
 from feeds.csv_text import PIECE_BYTES, BadFileError
 from feeds.csv_zones import SECOND_NS
@@ -143,10 +143,11 @@ def joined(parts: Sequence[Part]) -> Part:
 class Source:
     """One file as parts in order of time. A file that isn't in order is read whole and sorted first."""
 
-    def __init__(self, facts: Facts, catalogue: Catalogue, size: int = PIECE_BYTES) -> None:
+    def __init__(self, facts: Facts, catalogue: Catalogue, size: int = PIECE_BYTES, parsers: int = PARSERS) -> None:
         self.facts = facts
         self._catalogue = catalogue
         self._size = size
+        self._parsers = parsers
 
     def parts(
         self, on_bad: Callable[[str, str, tuple[BadRow, ...]], None], should_stop: Callable[[], bool] = lambda: False
@@ -164,7 +165,7 @@ class Source:
         facts = self.facts
         reader = open_reader(facts.plan, Scales(facts.plan, dict(facts.read_scales)))
         converter = _Converter(facts, self._catalogue, reader)
-        for rows in reader.rows(size=self._size):
+        for rows in reader.rows(None, self._size, self._parsers):
             if should_stop():
                 raise InterruptedError
             part, bad = converter.part(rows)
@@ -247,7 +248,8 @@ class _Converter:
         late = (rows.time < before[:-1]) & ~refused & ~fine
         self._newest = int(before[-1])
         self._refuse(rows, late, "time is earlier than the row before: without --no-scan the file is sorted", bad)
-        return fine | late
+        both: Array = fine | late
+        return both
 
     def _refuse(self, rows: Rows, mask: Array, reason: str, bad: list[BadRow]) -> None:
         if mask.any():

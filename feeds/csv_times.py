@@ -15,7 +15,10 @@ import pyarrow.compute as pc
 from feeds.csv_zones import SECOND_NS
 from ticker.columns import Array, Ints
 
-_MONTHS = {name: i for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+_MONTHS = {
+    name: i
+    for i, name in enumerate(("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), 1)
+}
 _PATTERNS = {
     "Y": r"(?P<Y>\d{4})", "y": r"(?P<y>\d\d)", "m": r"(?P<m>1[0-2]|0?[1-9])", "d": r"(?P<d>3[01]|[12]\d|0?[1-9])",
     "H": r"(?P<H>2[0-3]|[01]?\d)", "I": r"(?P<I>1[0-2]|0?[1-9])", "M": r"(?P<M>[0-5]?\d)", "S": r"(?P<S>[0-5]?\d)",
@@ -89,8 +92,9 @@ class TimeFormat:
 
     def _one_by_one(self, texts: pa.Array) -> Ints:
         coded = texts.dictionary_encode()
-        values = np.array([self.parse(text) for text in coded.dictionary.to_pylist()], np.int64)
-        return values[coded.indices.to_numpy(zero_copy_only=False)]
+        values: Ints = np.array([self.parse(text) for text in coded.dictionary.to_pylist()], np.int64)
+        times: Ints = values[coded.indices.to_numpy(zero_copy_only=False)]
+        return times
 
     def _same_zone(self, cells: Array) -> Ints | None:
         """Return the nanoseconds of texts of one length, as a matrix of bytes, with one zone; None: the long way."""

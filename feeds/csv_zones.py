@@ -24,8 +24,8 @@ LATEST_NS = 230 * 365 * DAY_NS
 class Zone:
     """A time zone by name: `UTC`, a fixed offset such as `UTC-05` or `+05:30`, or one of the IANA names.
 
-    A local time that happens twice, when clocks are put back, is taken as the earlier. One that never happens, when they
-    are put forward, has no UTC: the zone must be another one. Raises ValueError for an unknown name.
+    A local time that happens twice, when clocks are put back, is taken as the earlier. One that never happens, when
+    they are put forward, has no UTC: the zone must be another one. Raises ValueError for an unknown name.
     """
 
     def __init__(self, name: str) -> None:
