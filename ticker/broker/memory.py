@@ -12,10 +12,11 @@ class MemoryBroker:
     """Calls each consumer in the call to `publish`."""
 
     def __init__(self) -> None:
-        self._consumers: list[Consumer] = []
+        self._consumers: tuple[Consumer, ...] = ()
 
     def subscribe(self, consumer: Consumer) -> None:
-        self._consumers.append(consumer)
+        # Not a list: one who subscribes while a flush is on its way gets the next one first.
+        self._consumers = (*self._consumers, consumer)
 
     def publish(self, blocks: Sequence[Block]) -> None:
         for consumer in self._consumers:

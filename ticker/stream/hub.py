@@ -18,6 +18,9 @@ from ticker.stream.directory import Directory
 from ticker.stream.history import History
 from ticker.stream.outbox import Outbox
 
+REMEMBERED_FLUSHES = 64
+"""Flushes after which what conflated clients are due is merged, though no interval has ended."""
+
 
 class Hub:
     """Who listens to what, and what of each flush they get.
@@ -40,6 +43,7 @@ class Hub:
         self._conflated: Counter[Series] = Counter()
         self._boundaries: dict[int, int] = {}
         self._number = -1
+        self._remembered = 0
         self._encoded: dict[tuple[Codec, Series, int], Encoded | None] = {}
 
     @property
@@ -65,69 +69,98 @@ class Hub:
 
     def conflate(self, interval_ms: int) -> None:
         """Bring those of this interval up to date, but for those whose socket is not free: they get it all later."""
+        audiences = self._audiences[interval_ms]
+        if not audiences:
+            return
         boundary = self._boundaries.get(interval_ms, self._number)
-        for audience in self._audiences[interval_ms].values():
-            arrived = [outbox for outbox, position in audience.late.items() if self._serve(audience, outbox, position)]
-            data, rows = self._since(audience, boundary) if audience.members else (b"", 0)
-            busy = []
-            if data:
-                for outbox in audience.members:
-                    if outbox.is_free:
-                        outbox.offer(data, rows)
-                    else:
-                        busy.append(outbox)
-            for outbox in busy:
-                audience.members.remove(outbox)
-                audience.late[outbox] = boundary
-            for outbox in arrived:
-                del audience.late[outbox]
-                audience.members.add(outbox)
+        for audience in audiences.values():
+            arrived = self._serve_late(audience)
+            self._serve_members(audience, boundary)
+            audience.members.update(arrived)
         self._boundaries[interval_ms] = self._number
         self._forget()
 
     def join(self, outbox: Outbox, codec: Codec, interval_ms: int, parts: Parts) -> Audience:
         """Let a client listen from the next flush on; return its audience."""
+        return self._enter(outbox, codec, interval_ms, parts, self._number)
+
+    def widen(self, outbox: Outbox, audience: Audience, parts: Parts) -> Audience:
+        """Let a client listen to `parts` in place of its audience's, which they hold with channels that had no row yet;
+        return its new audience. What it is due stays due."""
+        position = self._take_out(outbox, audience)
+        wider = self._enter(outbox, audience.codec, audience.interval_ms, parts, position)
+        self._dissolve_if_empty(audience)
+        return wider
+
+    def leave(self, outbox: Outbox, audience: Audience) -> None:
+        """Let a client listen no more. What it is still due goes out before anything else."""
+        position = self._take_out(outbox, audience)
+        if audience.interval_ms:
+            data, rows = self._since(audience, position)
+            if data:
+                outbox.offer_beyond_limit(data, rows)
+        self._dissolve_if_empty(audience)
+
+    def forsake(self, outbox: Outbox, audience: Audience) -> None:
+        """Let a client listen no more, who is sent nothing either."""
+        self._take_out(outbox, audience)
+        self._dissolve_if_empty(audience)
+
+    def frames(self, codec: Codec, block: Block) -> tuple[bytes, int]:
+        """Return a block that is for one client alone, and how many rows it stands for."""
+        return b"".join(codec.encode(block, self._directory)), int(block.rows.sum())
+
+    def _enter(self, outbox: Outbox, codec: Codec, interval_ms: int, parts: Parts, position: int) -> Audience:
         audiences, key = self._audiences[interval_ms], (codec, parts)
         audience = audiences.get(key)
         if audience is None:
             audience = audiences[key] = Audience(codec, interval_ms, parts)
             self._count(audience, 1)
         if interval_ms:
-            audience.late[outbox] = self._number
+            audience.late[outbox] = position
         else:
             audience.members.add(outbox)
         return audience
 
-    def leave(self, outbox: Outbox, audience: Audience) -> None:
-        """Let a client listen no more. What it is still due goes out before anything else."""
+    def _take_out(self, outbox: Outbox, audience: Audience) -> int:
+        """Take a client out of its audience; return where it stands."""
         if outbox in audience.members:
             audience.members.remove(outbox)
-            position = self._boundaries.get(audience.interval_ms, self._number)
-        else:
+            return self._boundaries.get(audience.interval_ms, self._number)
+        return audience.late.pop(outbox)
+
+    def _dissolve_if_empty(self, audience: Audience) -> None:
+        if audience.members or audience.late:
+            return
+        audiences = self._audiences[audience.interval_ms]
+        del audiences[audience.codec, audience.parts]
+        self._count(audience, -1)
+        if not audiences:
+            self._boundaries.pop(audience.interval_ms, None)
+
+    def _serve_late(self, audience: Audience) -> list[Outbox]:
+        """Bring the late ones whose socket is free up to date, and take them out; return them."""
+        arrived = [outbox for outbox in audience.late if outbox.is_free]
+        due: dict[int, tuple[bytes, int]] = {}
+        for outbox in arrived:
             position = audience.late.pop(outbox)
-        if audience.interval_ms:
-            data, rows = self._since(audience, position)
+            if position not in due:
+                due[position] = self._since(audience, position)
+            data, rows = due[position]
             if data:
-                outbox.offer(data, rows)
-        if not audience.members and not audience.late:
-            audiences = self._audiences[audience.interval_ms]
-            del audiences[audience.codec, audience.parts]
-            self._count(audience, -1)
-            if not audiences:
-                self._boundaries.pop(audience.interval_ms, None)
+                outbox.offer_beyond_limit(data, rows)
+        return arrived
 
-    def frames(self, codec: Codec, block: Block) -> tuple[bytes, int]:
-        """Return a block that is for one client alone, and how many rows it stands for."""
-        return b"".join(codec.encode(block, self._directory)), int(block.rows.sum())
-
-    def _serve(self, audience: Audience, outbox: Outbox, position: int) -> bool:
-        """Return whether a late client is up to date now."""
-        data, rows = self._since(audience, position)
-        if data:
-            if not outbox.is_free:
-                return False
-            outbox.offer(data, rows)
-        return True
+    def _serve_members(self, audience: Audience, boundary: int) -> None:
+        """Bring those up to date who stand at the last boundary; whose socket is not free stays there, and is late."""
+        data, rows = self._since(audience, boundary) if audience.members else (b"", 0)
+        if not data:
+            return
+        busy = [outbox for outbox in audience.members if not outbox.is_free]
+        audience.members.difference_update(busy)
+        audience.late.update(dict.fromkeys(busy, boundary))
+        for outbox in audience.members:
+            outbox.offer_beyond_limit(data, rows)
 
     def _since(self, audience: Audience, position: int) -> tuple[bytes, int]:
         codec = audience.codec
@@ -154,6 +187,9 @@ class Hub:
         """Note what conflated clients will be due: the rows, and which bars these changed."""
         if not self._conflated:
             return
+        self._remembered += 1
+        if self._remembered >= REMEMBERED_FLUSHES:
+            self._forget()
         for block in blocks:
             if block.series in self._ticks:
                 if self._conflated[block.series]:
@@ -167,6 +203,7 @@ class Hub:
 
     def _forget(self) -> None:
         """Let go of what no client is due any more."""
+        self._remembered = 0
         positions = set(self._boundaries.values())
         for audience in self._all_conflated():
             positions.update(audience.late.values())

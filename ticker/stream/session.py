@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ticker.model import Series
 from ticker.protocol.codec import Codec, Time
@@ -24,14 +23,17 @@ from ticker.protocol.messages import (
 from ticker.stream.cursor import FellOff
 from ticker.stream.market import Market
 from ticker.stream.outbox import Outbox, Pressure
-from ticker.stream.subscriptions import Slot, Subscriptions
+from ticker.stream.subscriptions import Descriptions, Slot, Subscriptions
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 ANSWER_CHANNELS = 1000
 """Channels that an answer describes at most; a message each describes the others."""
-ANSWER_BYTES = 900_000
-"""What the lists of an answer may occupy, so that it stays below 1 MiB."""
+ANSWER_BYTES = 1_000_000
+"""What an answer may occupy, so that it stays below 1 MiB."""
+REFUSED_BYTES = 600_000
+"""What the list of refused symbols may occupy of it."""
+ID_CHARACTERS = 1000
 SECONDS_AT_LIMIT = 10
 """In so many consecutive seconds a client may pass the limit of commands before it is closed."""
 
@@ -40,6 +42,7 @@ class Session:
     """What one client may do and is told. `now_s` is a monotonic time in seconds everywhere."""
 
     __slots__ = (
+        "_closing",
         "_codec",
         "_commands",
         "_limited_s",
@@ -48,7 +51,6 @@ class Session:
         "_quiet_since_s",
         "_second",
         "_sent",
-        "closing",
         "outbox",
         "spoke_s",
         "subscriptions",
@@ -59,33 +61,50 @@ class Session:
         self._codec = codec
         self.outbox = outbox
         self.subscriptions = Subscriptions(market, codec, outbox, pressure)
-        self.closing: CloseCode | None = None
-        """Why the connection has to end; None while it goes on."""
+        self._closing: CloseCode | None = None
         self.spoke_s = now_s
         """When the last command came."""
         self._second, self._commands = int(now_s), 0
         self._limited_s, self._limited_seconds = -2, 0
         self._quiet_since_s, self._sent = now_s, 0
 
+    @property
+    def closing(self) -> CloseCode | None:
+        """Why the connection has to end once what waits is sent; None while it goes on. Setting it is the end of the
+        subscriptions, so that nothing more comes to wait."""
+        return self._closing
+
+    @closing.setter
+    def closing(self, code: CloseCode) -> None:
+        self._closing = code
+        self.subscriptions.close()
+
     def open(self) -> None:
         """Speak first."""
         self.send(self._market.welcome)
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send a control message."""
-        self.outbox.offer(self._codec.control(message))
+        """Send a control message, unless the connection is about to end."""
+        if self.closing is None:
+            self.outbox.offer(self._codec.control(message))
 
     def receive(self, data: str | bytes, now_s: float) -> None:
         """Take a client's message, and answer it."""
+        self._notice_overflow()
         if self.closing is not None:
             return
         self.spoke_s = now_s
         try:
             message = self._codec.decode(data)
             self._count(message, now_s)
-            self._answer(parse(message))
+            command = parse(message)
+            if isinstance(command.id, str) and len(command.id) > ID_CHARACTERS:
+                raise CommandError("bad_request", f"id: expected at most {ID_CHARACTERS} characters")
+            self._answer(command)
         except CommandError as error:
             self._refuse(error)
+            if self._limited_seconds >= SECONDS_AT_LIMIT:
+                self.closing = CloseCode.LIMIT
         except MessageError as error:
             self._refuse(CommandError("bad_request", str(error)))
             self.closing = CloseCode.BAD_MESSAGE
@@ -103,8 +122,7 @@ class Session:
 
     def tick(self, now_s: float) -> None:
         """Do what is due without anyone asking: a heartbeat, the end of one that is too slow. About once a second."""
-        if self.outbox.overflowed and self.closing is None:
-            self.closing = CloseCode.TOO_SLOW
+        self._notice_overflow()
         if self.outbox.sent != self._sent or not self.outbox.is_free or self.subscriptions.is_catching_up:
             self._quiet_since_s, self._sent = now_s, self.outbox.sent
         elif now_s - self._quiet_since_s >= self._market.heartbeat_s:
@@ -114,9 +132,8 @@ class Session:
     def announce(self, numbers: Sequence[int]) -> None:
         """Describe symbols that have appeared, if this client listens to `*`."""
         if self.closing is None and self.subscriptions.has_wildcard:
-            for description in self.subscriptions.announce(numbers):
-                self.send({"type": "channel", **description})
-            self.subscriptions.listen()
+            self._describe(self.subscriptions.announce(numbers))
+            self.subscriptions.listen_wider()
 
     def close(self) -> None:
         """Forget everything: the connection is gone."""
@@ -129,38 +146,58 @@ class Session:
                 self._subscribe(command)
             case Unsubscribe():
                 ended = self.subscriptions.unsubscribe(self._all_series(command), command.symbols)
-                self._reply({"type": "unsubscribed", "channels": ended}, command)
+                self._reply("unsubscribed", {"channels": ended}, command)
                 self.subscriptions.listen()
             case Symbols():
                 symbols, more = self._market.directory.page(command.prefix, command.after, command.limit)
-                fitting = _fitting(symbols)
-                more = more or len(fitting) < len(symbols)
-                self._reply({"type": "symbols", "symbols": fitting, "more": more}, command)
+                fitting = self._fitting(symbols, ANSWER_BYTES)
+                self._reply("symbols", {"symbols": fitting, "more": more or fitting != symbols}, command)
             case Ping():
                 time = Time(self._market.now_ns())
-                self._reply({"type": "pong", "time": time, "rows": self.outbox.rows}, command)
+                self._reply("pong", {"time": time, "rows": self.outbox.rows}, command)
             case Auth():
-                self._reply({"type": "authenticated"}, command)
+                self._reply("authenticated", {}, command)
 
     def _subscribe(self, command: Subscribe) -> None:
-        if command.symbols is not None:
-            self._check_answer_fits(command.symbols)
         slot = Slot(command.interval_ms, self._series(command.kind, command.interval_s))
+        if command.symbols is not None:
+            self._check_refusals_fit(command.symbols)
         same_epoch = command.epoch == self._market.directory.epoch
         described, refused = self.subscriptions.subscribe(slot, command.symbols, command.since, same_epoch)
-        answer = {"type": "subscribed", "channels": described[:ANSWER_CHANNELS], "refused": refused[:10_000]}
-        self._reply(answer, command)
+        refused = self._fitting(refused, REFUSED_BYTES)
+        first = described[:ANSWER_CHANNELS]
+        answer = self._framed("subscribed", {"channels": first, "refused": refused}, command)
+        while len(answer) > ANSWER_BYTES:
+            first = first[: len(first) // 2]
+            answer = self._framed("subscribed", {"channels": first, "refused": refused}, command)
+        self.outbox.offer(answer)
         self.send(self._market.status)
-        if rest := described[ANSWER_CHANNELS:]:
-            frames = (self._codec.control({"type": "channel", **description}) for description in rest)
-            self.outbox.offer_beyond_limit(b"".join(frames))
+        self._describe(described[len(first) :])
         self.subscriptions.listen()
 
-    def _check_answer_fits(self, symbols: Sequence[str]) -> None:
-        """Refuse a command that names so much that does not exist that the answer could not say so."""
-        unknown = (symbol for symbol in symbols if symbol not in self._market.directory.numbers)
-        if sum(6 * len(symbol) + 60 for symbol in unknown) > ANSWER_BYTES:
-            raise CommandError("bad_request", "symbols: too many that this feed does not have")
+    def _describe(self, descriptions: Descriptions) -> None:
+        """Send a message for each channel."""
+        if descriptions:
+            frames = (self._codec.control({"type": "channel", **description}) for description in descriptions)
+            self.outbox.offer_beyond_limit(b"".join(frames))
+
+    def _check_refusals_fit(self, symbols: Sequence[str]) -> None:
+        """Refuse a command that names so much that cannot be had that the answer could not say so."""
+        refused = [symbol for symbol in symbols if symbol not in self._market.directory.numbers]
+        if len(self.subscriptions) + len(symbols) > self._market.limits.channels:
+            refused = list(symbols)
+        if self._size([{"symbol": symbol, "code": "unknown_symbol"} for symbol in refused]) > REFUSED_BYTES:
+            raise CommandError("bad_request", "symbols: too many at once, of which too few can be had")
+
+    def _fitting(self, items: list[T], size: int) -> list[T]:
+        """Return as many of the first items as occupy at most `size` bytes in an answer."""
+        while items and self._size(items) > size:
+            items = items[: len(items) // 2]
+        return items
+
+    def _size(self, items: Sequence[object]) -> int:
+        """Return how many bytes these items occupy in an answer."""
+        return len(self._codec.control({"items": items})) if items else 0
 
     def _series(self, kind: str, interval_s: int | None) -> Series:
         """Return the series that a command means. Raises CommandError."""
@@ -177,12 +214,12 @@ class Session:
         return Series(kind, interval_s)
 
     def _all_series(self, command: Unsubscribe) -> list[Series]:
-        if command.kind == "bars" and command.interval_s is None:
+        if command.kind == "bars" and command.interval_s is None and self._market.directory.intervals:
             return [series for series in self._market.directory.series if series.kind == "bars"]
         return [self._series(command.kind, command.interval_s)]
 
     def _count(self, message: Mapping[Any, Any], now_s: float) -> None:
-        """Raise CommandError when this second's commands are used up; end the connection when that goes on and on."""
+        """Raise CommandError when this second's commands are used up; note for how many seconds that goes on."""
         second = int(now_s)
         if second != self._second:
             self._second, self._commands = second, 0
@@ -194,28 +231,22 @@ class Session:
         if second != self._limited_s:
             self._limited_seconds = self._limited_seconds + 1 if second == self._limited_s + 1 else 1
             self._limited_s = second
-            if self._limited_seconds >= SECONDS_AT_LIMIT:
-                self.closing = CloseCode.LIMIT
         most = self._market.limits.commands_per_s
         raise CommandError("limit", f"more than {most} commands in a second", id_of(message))
 
-    def _reply(self, answer: dict[str, Any], command: Command) -> None:
-        if command.id is not None:
-            answer = {"type": answer["type"], "id": command.id, **answer}
-        self.send(answer)
+    def _notice_overflow(self) -> None:
+        if self.outbox.overflowed and self.closing is None:
+            self.closing = CloseCode.TOO_SLOW
+
+    def _reply(self, type: str, answer: Mapping[str, Any], command: Command) -> None:
+        self.outbox.offer(self._framed(type, answer, command))
+
+    def _framed(self, type: str, answer: Mapping[str, Any], command: Command) -> bytes:
+        id = {} if command.id is None else {"id": command.id}
+        return self._codec.control({"type": type, **id, **answer})
 
     def _refuse(self, error: CommandError) -> None:
         message: dict[str, Any] = {"type": "error"}
         if error.id is not None:
             message["id"] = error.id
         self.send(message | {"code": error.code, "message": error.message})
-
-
-def _fitting(symbols: list[str]) -> list[str]:
-    """Return as many of the first symbols as an answer holds."""
-    room = ANSWER_BYTES
-    for i, symbol in enumerate(symbols):
-        room -= 6 * len(symbol) + 4
-        if room < 0:
-            return symbols[:i]
-    return symbols

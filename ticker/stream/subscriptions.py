@@ -12,6 +12,7 @@ from ticker.columns import Block, Ints
 from ticker.model import Series
 from ticker.protocol.codec import Codec
 from ticker.stream.audience import Audience, Parts
+from ticker.stream.conflation import TickUpdates
 from ticker.stream.cursor import Cursor
 from ticker.stream.descriptors import describe
 from ticker.stream.market import Market
@@ -19,6 +20,9 @@ from ticker.stream.outbox import Outbox, Pressure
 from ticker.stream.runs import conflated
 
 Descriptions = list[dict[str, Any]]
+
+_NOTHING_SENT = -1
+"""Where a channel stands that catches up: before the first flush."""
 
 
 class Slot(NamedTuple):
@@ -38,8 +42,12 @@ class _Wildcard:
 
 
 class _CatchUp(NamedTuple):
+    """Channels that read what they missed from the history. `merged` is what was read of it but not sent: ticks of
+    conflated channels are folded until nothing is left, so that each gets one update for all; None for others."""
+
     slot: Slot
     cursor: Cursor
+    merged: TickUpdates | None
 
 
 class Subscriptions:
@@ -90,16 +98,14 @@ class Subscriptions:
         wanted, refused = self._resolve(slot, names)
         numbers = np.array(wanted, np.int64)
         seqs, missed = self._positions(slot.series, numbers, since, same_epoch)
-        self._withdraw({each for each in self._numbers if each.series == slot.series} | {slot})
+        self._flush(slot.series)
+        self._withdraw([slot])
         descriptions = describe(self._market, slot.series, slot.interval_ms, numbers, seqs, missed)
         self._remove(slot.series, wanted)
         self._add(slot, wanted)
         behind = seqs < self._market.history[slot.series].next_seqs(numbers)
         if behind.any():
-            order = np.argsort(numbers[behind])
-            cursor = self._market.history.cursor(slot.series, numbers[behind][order], seqs[behind][order])
-            self._catching_up.append(_CatchUp(slot, cursor))
-            self._pressure.add()
+            self._begin_catch_up(slot, numbers[behind], seqs[behind])
         return descriptions, refused
 
     def unsubscribe(self, series: Iterable[Series], names: Sequence[str] | None) -> list[int]:
@@ -116,7 +122,7 @@ class Subscriptions:
                 if each in self._wildcards:
                     self._wildcards[each].named -= numbers
                     self._wildcards[each].excluded |= numbers
-            self._withdraw(slots)
+            self._flush(each)
             for slot in slots:
                 gone = np.array([number for number in self._numbers[slot] if number in numbers], np.int64)
                 ended += directory.channels(each, slot.interval_ms > 0, gone).tolist()
@@ -124,19 +130,30 @@ class Subscriptions:
         return ended
 
     def announce(self, numbers: Sequence[int]) -> Descriptions:
-        """Subscribe symbols that have appeared where `*` wants them; return their descriptions. Then call `listen`."""
+        """Subscribe symbols that have appeared where `*` wants them; return their descriptions.
+
+        Afterwards call `listen_wider`, once these are on their way, and before any row of these symbols.
+        """
         descriptions: Descriptions = []
         for series, wildcard in self._wildcards.items():
-            wanted = [number for number in numbers if number not in wildcard.excluded]
-            wanted = wanted[: max(0, self._market.limits.channels - len(self))]
+            wanted = list(numbers[: max(0, self._market.limits.channels - len(self))])
             if wanted:
-                slot = Slot(wildcard.interval_ms, series)
-                self._withdraw([slot])
                 fresh = np.array(wanted, np.int64)
                 seqs = self._market.history[series].next_seqs(fresh)
-                descriptions += describe(self._market, series, slot.interval_ms, fresh, seqs, [0] * len(wanted))
-                self._add(slot, wanted)
+                descriptions += describe(self._market, series, wildcard.interval_ms, fresh, seqs, [0] * len(wanted))
+                self._add(Slot(wildcard.interval_ms, series), wanted)
         return descriptions
+
+    def listen_wider(self) -> None:
+        """Join the audiences of what was announced; what is due elsewhere stays due.
+
+        To be called even if nothing was: whose channels were all there are would get the rows of what has appeared.
+        """
+        for interval_ms, audience in self._audiences.items():
+            parts = self._parts(interval_ms)
+            if parts != audience.parts:
+                self._audiences[interval_ms] = self._market.hub.widen(self._outbox, audience, parts)
+        self.listen()
 
     def listen(self) -> None:
         """Join the audiences of what is live, as far as that has changed."""
@@ -149,12 +166,18 @@ class Subscriptions:
 
     def catch_up(self) -> None:
         """Send the next slice of what is behind. Raises FellOff when the history does not have it any more."""
-        slot, cursor = self._catching_up[0]
+        each = self._catching_up[0]
+        slot, cursor, merged = each
         block = cursor.read()
         if block is not None:
-            self._send(conflated(block) if slot.interval_ms else block)
+            if merged is None:
+                self._send(conflated(block) if slot.interval_ms else block)
+            else:
+                merged.append(block)
+                merged.keep((_NOTHING_SENT,))
             return
-        self._end_catch_up(self._catching_up[0])
+        self._send_merged(each)
+        self._end_catch_up(each)
         if slot.interval_ms and slot.series.kind == "bars":
             running = self._market.hub.bars[slot.series].running(cursor.symbols)
             if running is not None:
@@ -163,8 +186,10 @@ class Subscriptions:
         self.listen()
 
     def close(self) -> None:
-        """Listen to nothing any more."""
-        self._withdraw(list(self._numbers))
+        """Listen to nothing any more, and send nothing that is due."""
+        for audience in self._audiences.values():
+            self._market.hub.forsake(self._outbox, audience)
+        self._audiences.clear()
         self._numbers.clear()
         self._wildcards.clear()
         for each in list(self._catching_up):
@@ -201,35 +226,52 @@ class Subscriptions:
     ) -> tuple[Ints, list[int | None]]:
         """Return where each channel begins, and how many rows before cannot be had (None: nobody knows)."""
         shelf, instruments = self._market.history[series], self._market.directory.instruments
-        seqs, missed = shelf.next_seqs(numbers), [0] * len(numbers)
-        positions: list[int | None] = list(missed)
+        seqs = shelf.next_seqs(numbers)
+        missed: list[int | None] = [0] * len(numbers)
         behind = self._behind(series)
         if not since and not behind:
-            return seqs, positions
-        first = shelf.first_seqs(numbers)
+            return seqs, missed
+        first, following = shelf.first_seqs(numbers).tolist(), seqs.tolist()
         for i, number in enumerate(numbers.tolist()):
             asked = since.get(instruments[number].symbol)
-            if asked is None:
-                asked = behind.get(number)
-            elif not same_epoch:
-                asked, positions[i] = None, None
-            if asked is None:
+            if asked is not None and (not same_epoch or asked > following[i]):
+                missed[i] = None
                 continue
-            if asked > seqs[i]:
-                positions[i] = None
-            else:
-                positions[i] = max(0, int(first[i]) - asked)
-                seqs[i] = max(int(first[i]), asked)
-        return seqs, positions
+            if asked is None:
+                asked = behind.get(number, following[i])
+            missed[i] = max(0, first[i] - asked)
+            seqs[i] = max(first[i], asked)
+        return seqs, missed
 
     def _behind(self, series: Series) -> dict[int, int]:
         """Return where the channels of a series stand that catch up: subscribed again they go on from there."""
         return {
             number: cursor.position(number)
-            for slot, cursor in self._catching_up
+            for slot, cursor, _ in self._catching_up
             if slot.series == series
             for number in cursor.symbols.tolist()
         }
+
+    def _begin_catch_up(self, slot: Slot, numbers: Ints, seqs: Ints) -> None:
+        order = np.argsort(numbers)
+        merges = slot.interval_ms > 0 and slot.series.kind != "bars"
+        cursor = self._market.history.cursor(slot.series, numbers[order], seqs[order])
+        self._catching_up.append(_CatchUp(slot, cursor, TickUpdates() if merges else None))
+        self._pressure.add()
+
+    def _send_merged(self, each: _CatchUp) -> None:
+        """Send what was read but not sent."""
+        block = None if each.merged is None else each.merged.since(_NOTHING_SENT)
+        if each.merged is not None and block is not None:
+            self._send(block)
+            each.merged.keep(())
+
+    def _flush(self, series: Series) -> None:
+        """Send all that is due of the channels of a series. Afterwards call `listen`."""
+        self._withdraw([slot for slot in self._numbers if slot.series == series])
+        for each in self._catching_up:
+            if each.slot.series == series:
+                self._send_merged(each)
 
     def _withdraw(self, slots: Collection[Slot]) -> None:
         """Leave the audiences of these slots, so that what is pending there goes out now."""
