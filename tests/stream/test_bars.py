@@ -340,6 +340,25 @@ def test_bars_whose_number_of_trades_is_unknown_fold_to_bars_of_unknown_number()
     assert stage.sent(0, 3600) == [(0, Summary(0, 5, 9, 4, 6, 200, 0, 0))]
 
 
+@pytest.mark.parametrize(
+    ("series", "folded", "source"),
+    [
+        ([Series("quotes"), Series("trades"), Series("bars", 1), Series("bars", 60)], [60], Series("trades")),
+        ([Series("bars", 60), Series("bars", 1800), Series("bars", 3600)], [3600], Series("bars", 60)),
+        ([Series("bars", 7), Series("bars", 60), Series("bars", 3600)], [3600], Series("bars", 60)),
+        ([Series("bars", 86400)], [], Series("bars", 86400)),
+        ([Series("quotes")], [], None),
+    ],
+)
+def test_bars_are_folded_from_trades_or_from_the_shortest_bars_that_all_are_multiples_of(
+    series: list[Series], folded: list[int], source: Series | None
+) -> None:
+    bars = Bars(Directory("e", series), folded)
+
+    assert bars.source == source
+    assert [each.interval_s for each in series if bars.folds(each)] == folded
+
+
 def test_intervals_that_do_not_divide_one_another_are_refused() -> None:
     with pytest.raises(ValueError, match="bars of 60 s cannot be folded from those of 7 s"):
         Bars(Directory("e", []), (60, 7))

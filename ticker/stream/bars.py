@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 
 from ticker.columns import Block, Ints, run_starts
+from ticker.model import Series
 from ticker.stream.directory import Directory
 from ticker.stream.tables import Table, fold_of, join_folds
 from ticker.summary import Summaries
@@ -40,9 +41,16 @@ class Bars:
                 raise ValueError(f"bars of {longer} s cannot be folded from those of {shorter} s")
         self._directory = directory
         self._levels = [_Level(directory, interval_s) for interval_s in self.intervals_s]
+        self.source = self._source()
+        """What bars are folded from: trades, else the shortest bars that all intervals are multiples of; None where
+        there is neither."""
+
+    def folds(self, series: Series) -> bool:
+        """Tell whether a series is folded here, so that a feed cannot emit it."""
+        return series.kind == "bars" and series.interval_s in self.intervals_s
 
     def update(self, block: Block | None, clock_ns: int | None) -> list[tuple[int, Ended]]:
-        """Take in a block of trades, or of bars that all intervals are multiples of, and then move the feed's clock.
+        """Take in a block of the source, or None, and then move the feed's clock.
 
         Return by interval, shortest first, the bars that have ended: because a trade of a later interval came, or
         because the clock has reached their end.
@@ -79,6 +87,14 @@ class Bars:
         symbols, bars = symbols[places], _get(total, places)
         units = self._levels[depth].units[symbols]
         return symbols, bars._replace(time=bars.time // units * units)
+
+    def _source(self) -> Series | None:
+        series = self._directory.series
+        if Series("trades") in series:
+            return Series("trades")
+        emitted = [each for each in series if each.kind == "bars" and not self.folds(each)]
+        fine = (each for each in emitted if all(interval_s % each.interval_s == 0 for interval_s in self.intervals_s))
+        return min(fine, default=None)
 
     def _parts(self, block: Block) -> tuple[Ints, Summaries]:
         """Return what came, cut so that no part spans two bars, and the symbol of each part: ascending, and so are the

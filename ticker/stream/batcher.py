@@ -33,12 +33,10 @@ class Batcher:
         self._directory = directory
         self._bars = bars
         self._publish = publish
-        folded = {Series("bars", interval_s) for interval_s in bars.intervals_s}
-        self._emitted = {series for series in directory.series if series not in folded}
-        self._fold_from = _source(self._emitted, bars.intervals_s)
         self._pending: dict[Series, list[tuple[Ints, tuple[Ints, ...]]]] = {}
         self._pending_rows = 0
         self._doors = {series: _Door(series, directory) for series in directory.series}
+        self._emitted = [series for series in directory.series if not bars.folds(series)]
         self._translations: dict[int, tuple[tuple[str, ...], Ints]] = {}
         self._flushes = 0
         self._clock_ns: int | None = None
@@ -94,7 +92,7 @@ class Batcher:
         """Number and publish what came since the last flush, and the bars that it or the feed's clock has ended."""
         pending, self._pending, self._pending_rows = self._pending, {}, 0
         blocks = [self._sorted(series, parts) for series, parts in pending.items()]
-        source = next((block for block in blocks if block.series == self._fold_from), None)
+        source = next((block for block in blocks if block.series == self._bars.source), None)
         for interval_s, (symbols, bars) in self._bars.update(source, self._clock_ns):
             door = self._doors[Series("bars", interval_s)]
             blocks.append(door.number(symbols, bars[:8], self._flushes, bars.estimates()))
@@ -244,11 +242,3 @@ class _Door:
             self._next_seq = np.append(self._next_seq, np.zeros(more, np.int64))
             self._last_time = np.append(self._last_time, np.full(more, -(2**63), np.int64))
             self._missed = np.append(self._missed, np.zeros(more, np.int64))
-
-
-def _source(emitted: set[Series], intervals_s: Sequence[int]) -> Series | None:
-    """Return what bars of these intervals are folded from: trades, else the shortest bars that all are multiples of."""
-    if Series("trades") in emitted:
-        return Series("trades")
-    bars = (s for s in emitted if s.kind == "bars" and all(each % s.interval_s == 0 for each in intervals_s))
-    return min(bars, default=None)
