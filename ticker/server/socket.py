@@ -30,6 +30,7 @@ DEAD_S = 30.0
 """A peer that neither answers a ping nor takes a byte of what waits for it for so long is gone."""
 UNSENT_BYTES = 1 << 17
 """What the kernel may hold that is not on its way: what is behind that can still be merged or dropped."""
+TLS_BYTES = 1 << 16
 LINGER_S = 2.0
 
 
@@ -145,7 +146,7 @@ class StreamSocket:
     def _is_dead(self, now_s: float) -> bool:
         """Tell whether the peer gave no sign of life; taking bytes that waited for it is one."""
         done = self.session.outbox.sent + self._stream._total_write_done_index
-        waits = self.session.outbox.blocked or self._stream.writing()
+        waits = self.session.outbox.blocked
         if self._waiting_done is not None and done != self._waiting_done:
             self._alive_s = now_s
         self._waiting_done = done if waits else None
@@ -157,7 +158,7 @@ class StreamSocket:
         A frame that the kernel took in part is left to Tornado's buffer, where pongs queue up behind it and not within.
         """
         taken = 0
-        if self._direct and not self._stream.writing():
+        if self._direct:
             try:
                 taken = self._send(data)
             except BlockingIOError:
@@ -165,21 +166,25 @@ class StreamSocket:
             except OSError:
                 IOLoop.current().add_callback(self._stream.close)
                 return len(data)
-            if taken == len(data):
-                return taken
-        end = boundary(data, taken + 1)
-        try:
-            written = self._stream.write(data[taken:end])
-        except StreamClosedError:
-            return len(data)
+        size, step = len(data), 1 if self._direct else TLS_BYTES
+        while taken < size and not self.session.outbox.blocked:
+            end = boundary(data, min(taken + step, size))
+            try:
+                self.watch(self._stream.write(data[taken:end]))
+            except StreamClosedError:
+                return size
+            taken = end
+        return taken
+
+    def watch(self, written: asyncio.Future[None]) -> None:
+        """Send nothing past what Tornado has yet to write: a frame would end up within another."""
         if not written.done():
             self.session.outbox.blocked = True
             written.add_done_callback(self._on_free)
-        return end
 
     def _on_free(self, written: asyncio.Future[None]) -> None:
         """Go on: what the socket did not take is on its way."""
-        if not written.cancelled() and written.exception() is None:
+        if not written.cancelled() and written.exception() is None and not self._stream.writing():
             self.session.outbox.drain()
             self._after()
 
@@ -222,6 +227,11 @@ class _StreamProtocol(WebSocketProtocol13):
         elif not self.client_terminated:
             self.client_terminated = True
             self._discarding = asyncio.ensure_future(self._discard())
+
+    def _write_frame(self, fin: bool, opcode: int, data: bytes, flags: int = 0) -> asyncio.Future[None]:
+        written = super()._write_frame(fin, opcode, data, flags)
+        self.handler.watch(written)
+        return written
 
     async def _discard(self) -> None:
         try:
