@@ -86,7 +86,7 @@ class Node:
         folded = [interval_s for interval_s in self._directory.intervals if interval_s not in feed.bars_s]
         bars = Bars(self._directory, folded)
         self._history = History(self._directory, settings.history_mib, settings.history_s, settings.bars_mib)
-        self._hub = Hub(self._directory, self._history, bars)
+        self._hub = Hub(self._directory, self._history, bars, asyncio.get_running_loop().call_soon)
         broker = MemoryBroker()
         broker.subscribe(lambda blocks: self._history.append(blocks, clock.monotonic()))
         broker.subscribe(self._hub.publish)
@@ -167,8 +167,5 @@ def series_of(feed: Feed) -> list[Series]:
     if ("bars" in feed.kinds) != bool(feed.bars_s):
         raise FatalFeedError(f"feed {feed.name}: kind bars and their intervals, bars_s, go together")
     intervals = feed.intervals(feed.kinds, feed.bars_s)
-    if "trades" not in feed.kinds and feed.bars_s:
-        shortest = min(feed.bars_s)
-        intervals = tuple(each for each in intervals if each % shortest == 0 or each in feed.bars_s)
     ticks = [Series(kind) for kind in ("trades", "quotes") if kind in feed.kinds]
     return [*ticks, *(Series("bars", interval_s) for interval_s in intervals)]

@@ -49,16 +49,19 @@ class Encoded:
 class Audience:
     """Those who listen to `parts` by one codec, in mode `all` (interval 0) or conflated.
 
-    Conflated, `members` stand at their interval's last boundary; `late` ones stand elsewhere, at the flush number
-    given: they joined since, or their socket was not free at a boundary.
+    Its `members` were sent all up to the flush numbered `position`. The `late` ones stand elsewhere, at the flush
+    given: they joined since, or are conflated and had no free socket when the others were served.
     """
 
-    __slots__ = ("_getters", "codec", "interval_ms", "late", "members", "parts")
+    __slots__ = ("_getters", "codec", "interval_ms", "is_due", "late", "members", "parts", "position")
 
-    def __init__(self, codec: Codec, interval_ms: int, parts: Parts) -> None:
+    def __init__(self, codec: Codec, interval_ms: int, parts: Parts, position: int) -> None:
         self.codec = codec
         self.interval_ms = interval_ms
         self.parts = parts
+        self.position = position
+        self.is_due = False
+        """Whether the Hub has it in line to be served."""
         self.members: set[Outbox] = set()
         self.late: dict[Outbox, int] = {}
         self._getters = [(series, None if numbers is None else _getter(numbers)) for series, numbers in parts]

@@ -40,13 +40,6 @@ class Directory:
         """The intervals of this feed's bars, in seconds."""
         return tuple(each.interval_s for each in self.series if each.kind == "bars")
 
-    @property
-    def source(self) -> Series | None:
-        """The series that bars are folded from: trades, else the shortest bars; None where there are only quotes."""
-        if Series("trades") in self.series:
-            return Series("trades")
-        return min((each for each in self.series if each.kind == "bars"), default=None)
-
     def add(self, instruments: Sequence[Instrument]) -> list[int]:
         """Add those that are new; return their numbers. Raises ValueError and adds none if a symbol's scales change."""
         fresh: dict[str, Instrument] = {}

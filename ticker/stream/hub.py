@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,17 +20,26 @@ from ticker.stream.outbox import Outbox
 
 REMEMBERED_FLUSHES = 64
 """Flushes after which what conflated clients are due is merged, though no interval has ended."""
+SLICE_CLIENTS = 512
+"""Clients that are served before sockets, commands and accepting get a turn: some 5 to 10 ms."""
+
+Later = Callable[[Callable[[], None]], object]
+"""Calls a function soon, when others had their turn."""
 
 
 class Hub:
     """Who listens to what, and what of each flush they get.
 
-    `publish` is a consumer of the Broker; it must be called after the History's. Blocks of a flush are offered in the
-    call to those in mode `all`; `conflate` serves those of one interval with all that came since their last update.
+    `publish` is a consumer of the Broker; it must be called after the History's. It has all audiences of mode `all`
+    served; `conflate` those of one interval, with all that came since their last update. They stand in line for it, and
+    are served a slice at a time. An audience that is reached late gets all that has come by then, so that blocks never
+    overtake one another and an overload makes larger pieces, not a longer line.
     """
 
-    def __init__(self, directory: Directory, history: History, bars: Bars) -> None:
+    def __init__(self, directory: Directory, history: History, bars: Bars, later: Later = lambda work: work()) -> None:
         self._directory = directory
+        self._source = bars.source
+        self._later = later
         self._audiences: dict[int, dict[tuple[Codec, Parts], Audience]] = defaultdict(dict)
         self._listeners: dict[tuple[Codec, bool, Series], _Listeners] = defaultdict(_Listeners)
         self._ticks = {series: TickUpdates() for series in directory.series if series.kind != "bars"}
@@ -41,10 +50,14 @@ class Hub:
         }
         self._updates: Mapping[Series, Updates] = {**self._ticks, **self.bars}
         self._conflated: Counter[Series] = Counter()
-        self._boundaries: dict[int, int] = {}
         self._number = -1
         self._remembered = 0
+        self._flushes: deque[_Flush] = deque()  # those that some audience of mode `all` has yet to get
         self._encoded: dict[tuple[Codec, Series, int], Encoded | None] = {}
+        self._line: deque[Audience] = deque()
+        self._conflated_line: deque[Audience] = deque()
+        self._piece: _Piece | None = None
+        self._goes_on = False
 
     @property
     def intervals_ms(self) -> Sequence[int]:
@@ -56,29 +69,17 @@ class Hub:
         self._number = blocks[0].number
         self._encoded.clear()
         self._remember(blocks)
-        by_codec: dict[Codec, dict[Series, Encoded | None]] = {}
-        for audience in self._audiences[0].values():
-            encoded = by_codec.get(audience.codec)
-            if encoded is None:
-                encoded = {block.series: self._encode(audience.codec, block) for block in blocks}
-                by_codec[audience.codec] = encoded
-            data, rows = audience.joined(encoded)
-            if data:
-                for outbox in audience.members:
-                    outbox.offer(data, rows)
+        audiences = self._audiences[0]
+        if audiences:
+            self._flushes.append(_Flush(self._number, blocks, {}))
+            self._queue(audiences.values(), self._line)
 
     def conflate(self, interval_ms: int) -> None:
         """Bring those of this interval up to date, but for those whose socket is not free: they get it all later."""
         audiences = self._audiences[interval_ms]
-        if not audiences:
-            return
-        boundary = self._boundaries.get(interval_ms, self._number)
-        for audience in audiences.values():
-            arrived = self._serve_late(audience)
-            self._serve_members(audience, boundary)
-            audience.members.update(arrived)
-        self._boundaries[interval_ms] = self._number
-        self._forget()
+        if audiences:
+            self._queue(audiences.values(), self._conflated_line)
+            self._forget()
 
     def join(self, outbox: Outbox, codec: Codec, interval_ms: int, parts: Parts) -> Audience:
         """Let a client listen from the next flush on; return its audience."""
@@ -94,11 +95,9 @@ class Hub:
 
     def leave(self, outbox: Outbox, audience: Audience) -> None:
         """Let a client listen no more. What it is still due goes out before anything else."""
-        position = self._take_out(outbox, audience)
-        if audience.interval_ms:
-            data, rows = self._since(audience, position)
-            if data:
-                outbox.offer_beyond_limit(data, rows)
+        data, rows = self._due(audience, self._take_out(outbox, audience))
+        if data:
+            outbox.offer_beyond_limit(data, rows)
         self._dissolve_if_empty(audience)
 
     def forsake(self, outbox: Outbox, audience: Audience) -> None:
@@ -114,19 +113,25 @@ class Hub:
         audiences, key = self._audiences[interval_ms], (codec, parts)
         audience = audiences.get(key)
         if audience is None:
-            audience = audiences[key] = Audience(codec, interval_ms, parts)
+            audience = audiences[key] = Audience(codec, interval_ms, parts, position)
             self._count(audience, 1)
-        if interval_ms:
-            audience.late[outbox] = position
-        else:
+        if position == audience.position:
             audience.members.add(outbox)
+        else:
+            audience.late[outbox] = position
+        if position < self._number and not interval_ms:
+            self._queue([audience], self._line)
         return audience
 
     def _take_out(self, outbox: Outbox, audience: Audience) -> int:
-        """Take a client out of its audience; return where it stands."""
+        """Take a client out of its audience, once it has its part of a piece that is just being offered; return where
+        it stands."""
+        if self._piece is not None and outbox in self._piece.clients:
+            self._piece.clients.remove(outbox)
+            self._piece.offer([outbox])
         if outbox in audience.members:
             audience.members.remove(outbox)
-            return self._boundaries.get(audience.interval_ms, self._number)
+            return audience.position
         return audience.late.pop(outbox)
 
     def _dissolve_if_empty(self, audience: Audience) -> None:
@@ -135,40 +140,99 @@ class Hub:
         audiences = self._audiences[audience.interval_ms]
         del audiences[audience.codec, audience.parts]
         self._count(audience, -1)
-        if not audiences:
-            self._boundaries.pop(audience.interval_ms, None)
+
+    def _queue(self, audiences: Iterable[Audience], line: deque[Audience]) -> None:
+        """Let audiences stand in line, each once, and serve as many as a slice holds."""
+        for audience in audiences:
+            if not audience.is_due:
+                audience.is_due = True
+                line.append(audience)
+        if not self._goes_on:
+            self._serve()
+
+    def _serve(self) -> None:
+        """Serve a slice of those in line; the others later."""
+        self._goes_on = False
+        left = SLICE_CLIENTS
+        while left > 0:
+            if self._piece is not None:
+                left -= self._piece.offer_some(left)
+                if not self._piece.clients:
+                    self._piece = None
+            elif self._line or self._conflated_line:
+                left -= self._serve_audience((self._line or self._conflated_line).popleft())
+            else:
+                self._flushes.clear()
+                return
+        while self._flushes and self._line and self._flushes[0].number <= self._line[0].position:
+            self._flushes.popleft()
+        self._goes_on = True
+        self._later(self._serve)
+
+    def _serve_audience(self, audience: Audience) -> int:
+        """Offer an audience what has come since its position; return how many clients that were."""
+        position, members = audience.position, audience.members
+        data, rows = self._due(audience, position) if members else (b"", 0)
+        arrived = self._serve_late(audience) if audience.late else ()
+        audience.is_due, audience.position = False, self._number
+        if data:
+            if audience.interval_ms:
+                self._set_back(audience, position)
+            if len(members) > SLICE_CLIENTS:
+                self._piece = _Piece(data, rows, list(members), audience.interval_ms > 0)
+            elif audience.interval_ms:
+                for outbox in members:
+                    outbox.offer_beyond_limit(data, rows)
+            else:
+                for outbox in members:
+                    outbox.offer(data, rows)
+        served = len(members) + 1
+        members.update(arrived)
+        return served
+
+    @staticmethod
+    def _set_back(audience: Audience, position: int) -> None:
+        """Let conflated members whose socket is not free stay where they are."""
+        busy = [outbox for outbox in audience.members if not outbox.is_free]
+        audience.members.difference_update(busy)
+        audience.late.update(dict.fromkeys(busy, position))
 
     def _serve_late(self, audience: Audience) -> list[Outbox]:
-        """Bring the late ones whose socket is free up to date, and take them out; return them."""
-        arrived = [outbox for outbox in audience.late if outbox.is_free]
+        """Bring the late ones up to date, conflated ones if their socket is free, and take them out; return them."""
+        arrived = [outbox for outbox in audience.late if outbox.is_free or not audience.interval_ms]
         due: dict[int, tuple[bytes, int]] = {}
         for outbox in arrived:
             position = audience.late.pop(outbox)
             if position not in due:
-                due[position] = self._since(audience, position)
+                due[position] = self._due(audience, position)
             data, rows = due[position]
             if data:
-                outbox.offer_beyond_limit(data, rows)
+                _Piece(data, rows, [], audience.interval_ms > 0).offer([outbox])
         return arrived
 
-    def _serve_members(self, audience: Audience, boundary: int) -> None:
-        """Bring those up to date who stand at the last boundary; whose socket is not free stays there, and is late."""
-        data, rows = self._since(audience, boundary) if audience.members else (b"", 0)
-        if not data:
-            return
-        busy = [outbox for outbox in audience.members if not outbox.is_free]
-        audience.members.difference_update(busy)
-        audience.late.update(dict.fromkeys(busy, boundary))
-        for outbox in audience.members:
-            outbox.offer_beyond_limit(data, rows)
-
-    def _since(self, audience: Audience, position: int) -> tuple[bytes, int]:
+    def _due(self, audience: Audience, position: int) -> tuple[bytes, int]:
+        """Return what an audience gets of all that came after a flush, as one piece, and how many rows that is."""
+        if position >= self._number:
+            return b"", 0
         codec = audience.codec
-        return audience.joined({series: self._encoded_since(codec, series, position) for series, _ in audience.parts})
+        if audience.interval_ms:
+            return audience.joined(
+                {series: self._encoded_since(codec, series, position) for series, _ in audience.parts}
+            )
+        if len(self._flushes) == 1:
+            return audience.joined(self._encoded_flush(codec, self._flushes[0]))
+        pieces = [
+            audience.joined(self._encoded_flush(codec, flush)) for flush in self._flushes if flush.number > position
+        ]
+        return b"".join(data for data, _ in pieces), sum(rows for _, rows in pieces)
+
+    def _encoded_flush(self, codec: Codec, flush: _Flush) -> Mapping[Series, Encoded | None]:
+        encoded = flush.encoded.get(codec)
+        if encoded is None:
+            encoded = flush.encoded[codec] = {block.series: self._encode(codec, block) for block in flush.blocks}
+        return encoded
 
     def _encoded_since(self, codec: Codec, series: Series, position: int) -> Encoded | None:
-        if position >= self._number:
-            return None
         key = (codec, series, position)
         if key not in self._encoded:
             block = self._updates[series].since(position)
@@ -196,7 +260,7 @@ class Hub:
                     self._ticks[block.series].append(block)
             elif self._conflated[block.series]:
                 self.bars[block.series].append(block)
-            if block.series == self._directory.source:
+            if block.series == self._source:
                 for series, updates in self.bars.items():
                     if self._conflated[series] and series != block.series:
                         updates.touch(block)
@@ -204,8 +268,10 @@ class Hub:
     def _forget(self) -> None:
         """Let go of what no client is due any more."""
         self._remembered = 0
-        positions = set(self._boundaries.values())
+        positions = set()
         for audience in self._all_conflated():
+            if audience.members:
+                positions.add(audience.position)
             positions.update(audience.late.values())
         for series in self._conflated:
             self._updates[series].keep(positions)
@@ -222,6 +288,40 @@ class Hub:
                 if not self._conflated[series]:
                     del self._conflated[series]
                     self._updates[series].keep(())
+
+
+class _Flush(NamedTuple):
+    """The blocks of a flush, and what they are by codec, once someone wanted that."""
+
+    number: int
+    blocks: Sequence[Block]
+    encoded: dict[Codec, Mapping[Series, Encoded | None]]
+
+
+class _Piece(NamedTuple):
+    """What the clients of an audience get, and those who have yet to get it."""
+
+    data: bytes
+    rows: int
+    clients: list[Outbox]
+    is_conflated: bool
+
+    def offer_some(self, most: int) -> int:
+        """Offer it to some of those who wait for it; return to how many."""
+        some = self.clients[-most:]
+        del self.clients[-most:]
+        self.offer(some)
+        return len(some)
+
+    def offer(self, clients: Iterable[Outbox]) -> None:
+        """Offer it to these clients."""
+        data, rows = self.data, self.rows
+        if self.is_conflated:
+            for outbox in clients:
+                outbox.offer_beyond_limit(data, rows)
+        else:
+            for outbox in clients:
+                outbox.offer(data, rows)
 
 
 class _Listeners:
