@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
-        asyncio.run(_print(options))
+        return asyncio.run(_print(options))
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
@@ -89,7 +89,7 @@ def _positive(text: str) -> int:
     return value
 
 
-async def _print(options: argparse.Namespace) -> None:
+async def _print(options: argparse.Namespace) -> int:
     left = options.rows
     is_csv = options.format == "csv"
     render = csv_lines if is_csv else text_lines
@@ -98,6 +98,9 @@ async def _print(options: argparse.Namespace) -> None:
         if is_csv:
             columns = columns_of(options.kind, options.mode == "conflated")
             _write([",".join(("symbol", *(column.name for column in columns)))])
+        await subscription
+        if subscription.refused.keys() >= set(options.symbols):
+            return 1
         async for batch in subscription:
             lines = render(batch)[:left]
             _write(lines)
@@ -105,6 +108,7 @@ async def _print(options: argparse.Namespace) -> None:
                 left -= len(lines)
                 if not left:
                     break
+    return 0
 
 
 def _write(lines: list[str]) -> None:

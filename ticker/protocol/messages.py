@@ -89,9 +89,9 @@ def parse(message: Mapping[Any, Any]) -> Command:
             case "subscribe":
                 return _subscribe(message, id)
             case "unsubscribe":
-                return Unsubscribe(
-                    id=id, kind=_kind(message), symbols=_symbols(message), interval_s=_interval_s(message)
-                )
+                kind = _kind(message)
+                interval_s = _interval_s(message) if kind == "bars" else None
+                return Unsubscribe(id=id, kind=kind, symbols=_symbols(message), interval_s=interval_s)
             case "symbols":
                 return Symbols(
                     id=id,
