@@ -52,7 +52,7 @@ _CLOCK_WORDS = {"time", "ts", "timestamp", "datetime", "stamp", "at", "t", "dt"}
 _VENUE_WORDS = {"exch", "exchange", "venue", "event", "transact", "transaction", "trade", "participant", "matching"}
 _LOCAL_WORDS = {"local", "recv", "receive", "received", "receipt", "arrival", "sip", "client", "server", "ingest"}
 _PLAIN_WORDS = {"open", "start", "begin", "bar", "candle", "window", "unix", "epoch", "gmt", "utc", "date", "and", "of",
-                "quote", "tick"}  # fmt: skip
+                "quote", "tick", "created", "executed"}  # fmt: skip
 _UNITS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
     **dict.fromkeys(("ms", "msec", "milli", "millis", "millisecond", "milliseconds"), "ms"),

@@ -44,7 +44,7 @@ class Options:
 _WITH_VALUE = (
     ("--speed", "N|max", "1", "how many times as fast as it happened, or max: as fast as the slowest client takes it"),
     ("--wait-for", "N", "0", "begin when N clients have subscribed in mode all"),
-    ("--layout", "NAME", "", "how files without a header are written, where it cannot be seen: " + ", ".join(_HEADLESS)),
+    ("--layout", "NAME", "", "how files are written, where it cannot be seen: " + ", ".join(_HEADLESS)),
     ("--columns", "ROLE=COLUMN,…", "", "which column is what, by header name or by number from 1, such as "
      "time=3,price=1,size=2; the roles are " + ", ".join(ROLE_NAMES)),
     ("--time-format", "FORMAT", "", "how times are written: s, ms, us or ns (since 1970, or since midnight where they "
@@ -80,7 +80,7 @@ def add_options(parser: argparse._ArgumentGroup) -> None:
 
 
 def parse_options(args: argparse.Namespace) -> Options:
-    """Return the options. Raises ValueError with a line that begins with the option's name and says what would be right."""
+    """Return the options. Raises ValueError with a line that begins with an option's name and says what is right."""
     files = args.files
     files = tuple(shlex.split(files) if isinstance(files, str) else files or ())
     if not files:

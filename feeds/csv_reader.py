@@ -192,7 +192,7 @@ class Reader(ABC, Generic[P]):
             local = _texts(first, plan.format.parse_column)
         if plan.day:
             local = local + midnight_ns(plan.day)
-        if len(local) and not (EARLIEST_NS < int(local.min()) and int(local.max()) < LATEST_NS):
+        if len(local) and not (int(local.min()) > EARLIEST_NS and int(local.max()) < LATEST_NS):
             raise Refused
         if not plan.is_local:
             return local

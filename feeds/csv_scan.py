@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from feeds.csv_layouts import QUANTITY, ROLES
-from feeds.csv_numbers import LARGEST, Floats
+from feeds.csv_numbers import LARGEST, MOST_DECIMALS, Floats
 from feeds.csv_reader import BadRow, Rows
 from feeds.csv_recognise import Plan
 from feeds.csv_sources import Catalogue, Facts, Source, open_reader, without_notional
@@ -110,9 +110,18 @@ class _Scan:
         facts.size_scales = _grown(self._digits["size"], len(symbols))
         if self._spacings:
             facts.interval_s = self._spacings.interval(facts.plan)
-        if not self._fits("notional", facts.price_scales + facts.size_scales):
-            facts.plan = without_notional(facts.plan)
+        self._make_room_for_notional(facts)
         return facts
+
+    def _make_room_for_notional(self, facts: Facts) -> None:
+        """Let sizes have more decimals where a notional has more than price and size; leave it out if it can't fit."""
+        digits = _grown(self._digits["notional"], len(facts.symbols))
+        roomy = np.maximum(facts.size_scales, digits - facts.price_scales)
+        has_room = bool((roomy <= MOST_DECIMALS).all()) and self._fits("size", roomy)
+        if has_room and self._fits("notional", facts.price_scales + roomy):
+            facts.size_scales = roomy
+        else:
+            facts.plan = without_notional(facts.plan)
 
     def fits(self, facts: Facts) -> bool:
         """Return whether all prices and sizes fit 64 bits at their symbol's scale."""

@@ -87,4 +87,4 @@ def _is_header(row: Cells) -> bool:
 
 
 def _is_data(cell: str) -> bool:
-    return any(look.fullmatch(cell) for name, look in LOOKS.items() if name not in ("venue", "hex", "yes"))
+    return any(look.fullmatch(cell) for name, look in LOOKS.items() if name not in ("venue", "hex", "yes", "pair"))

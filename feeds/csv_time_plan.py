@@ -62,7 +62,7 @@ def time_plan(table: Table, roles: Mapping[str, int], units: Mapping[int, str], 
     numbers = [float(cell) for cell in cells if LOOKS["number"].fullmatch(cell)]
     if said.format in UNITS and not numbers:
         raise BadFileError(f"{table.path}: its times are not numbers: --time-format {said.format} cannot be")
-    is_text = len(numbers) < 0.9 * len(cells) or _is_compact(cells) or ("date" in roles and _is_hms(cells))
+    is_text = 2 * len(numbers) < len(cells) or _is_compact(cells) or ("date" in roles and _is_hms(cells))
     if said.format in UNITS or (not said.format and not is_text):
         return _number_plan(
             table, roles, said.format if said.format in UNITS else units.get(roles["time"], ""), numbers, said
@@ -74,11 +74,11 @@ def _number_plan(
     table: Table, roles: Mapping[str, int], unit: str, numbers: Sequence[float], said: SaidTime
 ) -> TimePlan:
     """Return the plan for numbers: since 1970, or where they are below a day's since midnight."""
-    column, largest = roles["time"], max(numbers)
-    if largest >= 86400 * 10 ** (9 - UNITS[unit or "ms"]):
-        return TimePlan((column,), unit or _unit(largest))
+    column, usual = roles["time"], sorted(numbers)[len(numbers) // 2]  # a bad row among them does no harm
+    if usual >= 86400 * 10 ** (9 - UNITS[unit or "ms"]):
+        return TimePlan((column,), unit or _unit(usual))
     if not unit:
-        unit = "s" if largest < 86400 and any(number % 1 for number in numbers) else "ms"
+        unit = "s" if usual < 86400 and any(number % 1 for number in numbers) else "ms"
     zone, day = Zone(said.zone), said.day or date_of(table.path)
     if "date" in roles:
         day_format = _one(table, table.column(roles["date"]))
