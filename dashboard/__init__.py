@@ -49,7 +49,7 @@ class File:
     body: bytes
     content_type: str
     cache_control: str = "no-cache"
-    """`no-cache`: the browser keeps it, and asks each time whether its ETag still holds, so an update is seen at once."""
+    """`no-cache`: the browser keeps it, and asks each time whether its ETag still holds: updates show at once."""
 
 
 def files() -> dict[str, File]:

@@ -103,8 +103,8 @@ export class Bar {
     const isReplay = store.isReplay;
     health.second();
     this.#write("feed", session.welcome?.feed ?? this.#texts.get("feed") ?? NOTHING);
-    this.#write("clock-label", isReplay ? "Replay’s clock (UTC)" : "Server’s clock (UTC)");
-    this.#write("clock", isReplay ? dateAndTime(this.#replayTime()) : dateAndTime(health.now()));
+    this.#write("clock-label", isReplay ? "Replay’s clock (UTC)" : "Clock (UTC)");
+    this.#write("clock", isReplay ? dateAndTime(this.#replayTime()) : dateAndTime(health.now()).slice(-8));
     this.#element("item-age").hidden = isReplay || Number.isNaN(health.ageMedian);
     this.#write("age-median", milliseconds(health.ageMedian));
     this.#write("age-99", milliseconds(health.age99));

@@ -193,8 +193,8 @@ export class Rows {
     const size = this.#sizes[column];
     if (size === 0) return base;
     const { view } = this.#reader;
-    const start = this.#starts[column] + row * Math.abs(size);
-    if (size < 0) return view.getFloat64(start, true);
+    if (size < 0) return view.getFloat64(this.#starts[column] + row * 8, true);
+    const start = this.#starts[column] + row * size;
     if (size === 8) return sum(base, view.getBigUint64(start, true));
     const offset =
       size === 1 ? view.getUint8(start) : size === 2 ? view.getUint16(start, true) : view.getUint32(start, true);

@@ -41,8 +41,8 @@ export function placeInRange({ last, range }) {
 
 /**
  * `text` is what the cell says, `key` a number to sort by (NaN: nothing known). `priority` says which columns a narrow
- * window shows first. `fixed` is a width in pixels; other columns are as wide as their texts. Cells of a `painted` column
- * are drawn, not written.
+ * window shows first. `content` is the width of what a cell has drawn in it, in pixels; cells without are written, and as
+ * wide as their texts.
  */
 export const COLUMNS = [
   {
@@ -106,8 +106,7 @@ export const COLUMNS = [
     label: "Range",
     title: "Where the last price stands between the day's low and high",
     priority: 8,
-    fixed: 96,
-    painted: true,
+    content: 74,
     key: placeInRange,
   },
   {
@@ -145,8 +144,7 @@ export const COLUMNS = [
     label: "Trend",
     title: "Course of the price since this page opened; the dotted line is the day's open",
     priority: 3,
-    fixed: 112,
-    painted: true,
+    content: 90,
     key: ({ percent }) => percent,
   },
   {

@@ -1,11 +1,12 @@
 // The table of symbols: a real table, of which only the rows in view exist.
 
 import { COLUMNS } from "./columns.js";
-import { PADDING_PX, RowView, element } from "./row.js";
+import { RowView, element } from "./row.js";
 
 const OVERSCAN = 4; // rows that exist beyond each edge of the view
-const SYMBOL_EXTRA_PX = 40; // for the star
-const HEADER_EXTRA_PX = 18; // for the arrow of the sorted column
+const STAR_PX = 34;
+const ARROW_PX = 18; // of the last tick, or of the sorted column
+const BOLD = new Set(["symbol", "last"]);
 
 /** The longest text that each column has shown so far: columns grow with their texts, and never shrink under the eye. */
 class Lengths extends Map {
@@ -38,10 +39,11 @@ export class Grid {
   #isPickedByHand;
   #views = [];
   #instruments = [];
-  #lengths = new Lengths(COLUMNS.map((column) => [column, 6]));
+  #lengths = new Lengths(COLUMNS.map((column) => [column, 5]));
   #rowHeight = 34;
   #headHeight = 32;
-  #characterPx = 8;
+  #padding = 22;
+  #digit = { bold: 9, regular: 8 }; // widths, in pixels
   #width = 0;
   #height = 0;
   #viewed = "";
@@ -185,18 +187,23 @@ export class Grid {
     const style = getComputedStyle(this.#table);
     this.#rowHeight = parseFloat(style.getPropertyValue("--row-height"));
     this.#headHeight = parseFloat(style.getPropertyValue("--head-height"));
+    this.#padding = 2 * parseFloat(style.getPropertyValue("--cell-padding"));
     const ruler = document.createElement("canvas").getContext("2d");
-    ruler.font = `600 ${style.fontSize} ${style.fontFamily}`;
-    this.#characterPx = ruler.measureText("0123456789").width / 10;
+    const digit = (weight) => {
+      ruler.font = `${weight} ${style.fontSize} ${style.fontFamily}`;
+      return ruler.measureText("0123456789").width / 10;
+    };
+    this.#digit = { bold: digit(650), regular: digit(400) };
     this.#arrange();
     this.#on.changed();
   }
 
   #widthOf(column) {
-    if (column.fixed !== undefined) return column.fixed;
-    const heading = column.label.length * this.#characterPx * 0.92 + HEADER_EXTRA_PX;
-    const extra = column.id === "symbol" ? SYMBOL_EXTRA_PX : column.id === "last" ? 14 : 0;
-    return Math.ceil(Math.max(heading, this.#lengths.get(column) * this.#characterPx + extra) + PADDING_PX);
+    if (column.content !== undefined) return column.content + this.#padding;
+    const digit = BOLD.has(column.id) ? this.#digit.bold : this.#digit.regular;
+    const extra = column.id === "symbol" ? STAR_PX : column.id === "last" ? ARROW_PX : 0;
+    const heading = column.label.length * this.#digit.regular * 0.9 + ARROW_PX;
+    return Math.ceil(Math.max(heading, this.#lengths.get(column) * digit + extra) + this.#padding);
   }
 
   /** Choose the columns that fit, and give them their widths. */

@@ -8,6 +8,7 @@ import { Health } from "./health.js";
 import { listen } from "./keyboard.js";
 import { Listing } from "./listing.js";
 import { Session } from "./session.js";
+import { readColors } from "./spark.js";
 import { storage } from "./storage.js";
 import { Store } from "./store.js";
 import { Watchlist } from "./watchlist.js";
@@ -21,7 +22,7 @@ const empty = document.getElementById("empty");
 
 let frame = 0;
 let healthAt = -Infinity;
-let colors = readColors();
+let colors = readColors(document);
 let knownMembership = -1;
 
 /** Ask for a painting at the screen's next frame. */
@@ -85,19 +86,6 @@ function keepAddress() {
   history.replaceState(null, "", watchlist.hash || location.pathname + location.search);
 }
 
-function readColors() {
-  const style = getComputedStyle(document.documentElement);
-  const color = (name) => {
-    const probe = document.createElement("i");
-    probe.className = name;
-    document.documentElement.append(probe);
-    const value = getComputedStyle(probe).color;
-    probe.remove();
-    return value;
-  };
-  return style && { up: color("up"), down: color("down"), flat: color("flat") };
-}
-
 const grid = new Grid(scroller, document.getElementById("grid"), {
   changed,
   watch,
@@ -127,7 +115,7 @@ controls = new Controls(document, {
   pick: (ids, byHand) => grid.pick(ids, byHand),
   follow: (intervalMs, everyRow) => session.follow(intervalMs, everyRow),
   themed: () => {
-    colors = readColors();
+    colors = readColors(document);
     grid.redraw();
     changed();
   },

@@ -4,7 +4,6 @@ import { placeInRange } from "./columns.js";
 import { toNumber } from "./decimal.js";
 import { drawSpark } from "./spark.js";
 
-export const PADDING_PX = 22; // of a cell, left and right together
 const SPARK_MS = 200; // a course is drawn anew at most so often
 const SPARK_HEIGHT = 22;
 const TRACK_PX = 66;
@@ -27,6 +26,7 @@ export class RowView {
   #last = null; // the cell that flashes
   #canvas = null;
   #context = null;
+  #sparkWidth = 0;
   #sparkVersion = -1;
   #sparkAt = 0;
   #marker = null;
@@ -49,6 +49,7 @@ export class RowView {
       cell.append(this.star, this.name);
       this.#keep(column, this.name);
     } else if (column.id === "trend") {
+      this.#sparkWidth = column.content;
       this.#canvas = element("canvas");
       this.#canvas.setAttribute("aria-hidden", "true");
       cell.append(this.#canvas);
@@ -147,7 +148,7 @@ export class RowView {
     if (spark.version === this.#sparkVersion || now - this.#sparkAt < SPARK_MS) return;
     this.#sparkVersion = spark.version;
     this.#sparkAt = now;
-    const width = this.columns.find(({ id }) => id === "trend").fixed - PADDING_PX;
+    const width = this.#sparkWidth;
     if (this.#context === null || this.#canvas.width !== Math.round(width * ratio)) {
       this.#canvas.width = Math.round(width * ratio);
       this.#canvas.height = Math.round(SPARK_HEIGHT * ratio);

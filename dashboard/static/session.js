@@ -3,7 +3,7 @@
 import { Rows, decode, isData } from "./codec.js";
 import { Connection } from "./connection.js";
 
-const PING_MS = 2_000;
+const PING_MS = 1_000;
 const HIDDEN_MS = 5_000;
 const NAMED = 1_000; // symbols a command names at most
 const SLOW_MS = 1_000; // the days of all symbols, in a market too large to follow all of it closely
@@ -134,7 +134,7 @@ export class Session {
     this.welcome = welcome;
     this.status = null;
     this.refusal = "";
-    this.connection.expectWithin(Math.max(3 * PING_MS, 2000 * welcome.heartbeat_s));
+    this.connection.expectWithin(Math.max(5 * PING_MS, 1500 * welcome.heartbeat_s));
     this.#store.isReplay = welcome.clock !== null;
     this.#resumes = !this.#store.begin(welcome.epoch);
     this.#isSettled = false;

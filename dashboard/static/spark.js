@@ -48,6 +48,19 @@ export class Spark {
   }
 }
 
+/** Return the colours of the theme that a canvas needs: those of the classes `up`, `down` and `flat`. */
+export function readColors(document) {
+  const colors = {};
+  for (const name of ["up", "down", "flat"]) {
+    const probe = document.createElement("i");
+    probe.className = name;
+    document.documentElement.append(probe);
+    colors[name] = getComputedStyle(probe).color;
+    probe.remove();
+  }
+  return colors;
+}
+
 /**
  * Draw a course into a canvas context of `width` x `height` CSS pixels, in `color`. `reference` (the day's open) is a dotted
  * line where it lies within the course, or NaN.

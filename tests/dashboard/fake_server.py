@@ -16,7 +16,7 @@ import msgpack
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
-from tornado.websocket import WebSocketHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 import dashboard
 
@@ -121,7 +121,7 @@ class FakeServer:
     def send(self, message: bytes) -> None:
         """Send bytes, whatever they are, to all."""
         for connection in self.connections:
-            connection.write_message(message, binary=True)
+            connection.deliver(message)
 
     async def stop(self) -> None:
         self.cut()
@@ -275,11 +275,18 @@ class Stream(WebSocketHandler):
             self.unsubscribe(command)
 
     def say(self, **message: Any) -> None:
-        self.write_message(msgpack.packb(message), binary=True)
+        self.deliver(msgpack.packb(message))
+
+    def deliver(self, message: Any) -> None:
+        """Send a binary message; a page that has just gone misses it."""
+        try:
+            self.write_message(message, binary=True).add_done_callback(lambda sent: sent.exception())
+        except WebSocketClosedError:
+            pass
 
     def send_rows(self, channel: int, seq: int, rows: list[list[int]], count: int) -> None:
         self.rows += count
-        self.write_message(data_message(channel, seq, rows), binary=True)
+        self.deliver(data_message(channel, seq, rows))
 
     def mode(self, kind: str, symbol: str) -> str | None:
         return self.modes.get((kind, symbol)) or self.modes.get((kind, "*"))

@@ -57,6 +57,7 @@ async def test_a_restarted_server_is_taken_as_it_is_now(serve: Serve, open_tab: 
     await tab.sees("AAPL last", "55.00")
     await tab.sees("AAPL high", "55.00")
     await tab.sees("NEW last", "—")
+    await tab.becomes("() => document.querySelectorAll('tr[data-symbol]').length", 2)
     assert await tab.symbols() == ["AAPL", "NEW"]
     assert all("since" not in each for each in subscriptions(again, "trades"))
     assert await tab.page.evaluate("window.isTheSamePage")
@@ -99,7 +100,7 @@ async def test_an_unreadable_message_is_counted_and_what_was_in_it_asked_for_aga
     await tab.sees("AAPL last", "100.00")
     (connection,) = server.connections
 
-    connection.send_rows = lambda *_, **__: connection.write_message(b"\x99\x07", binary=True)
+    connection.send_rows = lambda *_, **__: connection.deliver(b"\x99\x07")
     server.trade("AAPL", "101.00")
 
     await tab.sees("AAPL last", "101.00")
