@@ -157,7 +157,7 @@ def test_text_is_taken_exactly(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "is empty"), ("  ", "is empty"), ("-", "is not a number: '-'"), ("NaN", "is not a number"), (".", "not a n"),
+        ("", "is empty"), ("  ", "is empty"), ("-", "is not a number: '-'"), ("NaN", "not a number"), (".", "not a n"),
         ("1,23", "is not a number: '1,23'"), ("1,2345", "not a number"), (",123", "not a number"), ("1_0", "not a num"),
         ("inf", "not a number"), ("0x10", "not a number"), ("11:34", "not a number"), ("1e99999", "not a number"),
         ("1e99", "is too large"), ("9" * 50, "is too large"), ("€5", "not a number"), ("1 000", "not a number"),
@@ -264,8 +264,8 @@ async def test_scales_are_those_of_significant_digits_by_symbol(tmp_path: Path) 
 
     scales = {symbol: (i.price_scale, i.size_scale) for symbol, i in replayed.instruments.items()}
     assert scales == {"BTC": (2, 5), "PEPE": (12, 0)}
-    assert [row[2:] for row in replayed.rows()] == [
-        (Decimal("61837.63"), Decimal("0.00009")), (Decimal("0.000012345678"), Decimal(20000000000000))] * 2  # fmt: skip
+    btc, pepe = (Decimal("61837.63"), Decimal("0.00009")), (Decimal("0.000012345678"), Decimal(20000000000000))
+    assert [row[2:] for row in replayed.rows()] == [btc, pepe] * 2
 
 
 async def test_eighteen_digits_come_out_as_they_stand_there(tmp_path: Path) -> None:
