@@ -11,7 +11,8 @@ from typing import Any
 
 from ticker.client.conversation import Status
 from ticker.client.errors import ClientError, MissedRows, SymbolsRefused
-from ticker.client.stream import Stream, connect
+from ticker.client.request import request_of
+from ticker.client.stream import Stream, connect, stream_url
 from ticker.columns import Batch, columns_of
 from ticker.model import KINDS
 from ticker.protocol.text import rfc3339
@@ -33,7 +34,13 @@ Exit codes: 0, or 1 if there is no server or it refused, or 2 if the options are
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        stream_url(options.url)
+        request_of(options.symbols, options.kind, options.mode, options.interval_s, options.interval_ms)
+    except ValueError as error:
+        parser.error(str(error))
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         return asyncio.run(_print(options))
@@ -42,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         # Python flushes stdout once more as it ends; let it do so into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ClientError, ValueError) as error:
+    except ClientError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -83,10 +90,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, not {value}")
-    return value
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, not {text}")
+    return int(text)
 
 
 async def _print(options: argparse.Namespace) -> int:

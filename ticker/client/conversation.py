@@ -189,11 +189,12 @@ class Conversation:
     def _message_bytes(self) -> int:
         limits = (self.welcome or {}).get("limits")
         size = limits.get("message_bytes") if isinstance(limits, dict) else None
-        return size if isinstance(size, int) and size >= 4096 else 262144
+        return max(size, 2048) if type(size) is int else 262144
 
     def _interval(self, subscription: Subscription) -> int:
         intervals = (self.welcome or {}).get("intervals")
-        return subscription.request.bars_of(intervals if isinstance(intervals, list) else ())
+        known = [each for each in intervals if type(each) is int] if isinstance(intervals, list) else []
+        return subscription.request.bars_of(known)
 
     def _send(self, id: int, command: Mapping[str, Any], after_s: float = 0.0) -> None:
         self.outgoing.append(Outgoing(msgpack.packb({"id": id, **command}), after_s))
@@ -330,8 +331,9 @@ class Conversation:
         """Forget the channels that ended. A wildcard's end is also that of names beside it: ask for these again."""
         bereft: list[Subscription] = []
         for message in answers:
-            for number in message.get("channels") or ():
-                if number not in self._routes:
+            ended = message.get("channels")
+            for number in ended if isinstance(ended, list) else ():
+                if type(number) is not int or number not in self._routes:
                     continue
                 owner, track, _ = self._routes.pop(number)
                 self._numbers.pop(track.description.channel, None)
@@ -353,6 +355,8 @@ class Conversation:
         self.made_progress = True
 
     def _welcomed(self, message: dict[Any, Any]) -> None:
+        if self._epoch:
+            raise ProtocolError("a second welcome")
         epoch = welcome_epoch(message)
         self.welcome, self._epoch = message, epoch
         self.status = Status("waiting" if self.status is None else self.status.state, message.get("clock"))

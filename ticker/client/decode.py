@@ -183,6 +183,6 @@ def welcome_epoch(message: Mapping[Any, Any]) -> str:
             f"the server speaks version {message.get('protocol')!r} of the protocol, this client version 1"
         )
     epoch = message.get("epoch")
-    if not isinstance(epoch, str):
+    if not isinstance(epoch, str) or not epoch:
         raise ProtocolError("a welcome without an epoch")
     return epoch

@@ -28,6 +28,7 @@ from ticker.client.errors import (
     ConnectionClosed,
     ConnectionFailed,
     MissedRows,
+    ProtocolError,
     SymbolsRefused,
     Unauthenticated,
 )
@@ -130,13 +131,19 @@ class Stream:
             if names:
                 question["after"] = names[-1]
             page = await self._ask(question)
-            names += page["symbols"]
-            more = bool(page["more"] and page["symbols"])
+            found = page.get("symbols")
+            if not isinstance(found, list):
+                raise ProtocolError(f"no list of symbols: {page}")
+            names += map(str, found)
+            more = bool(page.get("more") and found)
         return names
 
     async def ping(self) -> int:
         """Return the server's time in UNIX nanoseconds, once it is proven that all rows it has sent are here."""
-        return int((await self._ask({"op": "ping"}))["time"])
+        time = (await self._ask({"op": "ping"})).get("time")
+        if not isinstance(time, int):
+            raise ProtocolError(f"a pong without a time: {time!r}")
+        return time
 
     @property
     def welcome(self) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from typing import Self
 
 from ticker.client.errors import MissedRows, SymbolsRefused
 from ticker.client.stream import connect
+from ticker.client.subscription import Subscription
 from ticker.columns import Batch
 from ticker.model import Position
 
@@ -40,13 +41,16 @@ class Reader(Iterator[Batch]):
         buffer_bytes: int = 1 << 20,
         patience_s: float | None = None,
     ) -> None:
+        if _is_in_a_loop():
+            raise RuntimeError("an event loop runs here already: use connect instead")
         self.stream = connect(url, token=token, buffer_bytes=buffer_bytes, patience_s=patience_s)
         self._runner = asyncio.Runner()
         self._loop = self._runner.get_loop()
         self._is_open = True
-        try:
-            self._loop.run_until_complete(self.stream.__aenter__())
-            self.subscription = self.stream.subscribe(
+
+        async def begin() -> Subscription:
+            await self.stream.__aenter__()
+            return await self.stream.subscribe(
                 symbols,
                 kind,
                 mode,
@@ -56,7 +60,9 @@ class Reader(Iterator[Batch]):
                 on_missed=on_missed,
                 on_refused=on_refused,
             )
-            self._loop.run_until_complete(self.subscription.answer())
+
+        try:
+            self.subscription = self._loop.run_until_complete(begin())
         except BaseException:
             self.close()
             raise
@@ -93,6 +99,14 @@ class Reader(Iterator[Batch]):
     def __del__(self) -> None:
         if getattr(self, "_is_open", False):
             self.close()
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 subscribe = Reader
