@@ -16,6 +16,7 @@ from feeds.csv_recognise import Hints, Plan, plan_of_table
 from feeds.csv_table import Table
 from feeds.csv_text import BadFileError
 from feeds.csv_time_plan import UNITS, TimePlan
+from feeds.csv_zones import DAY_NS
 
 _SAMPLE_ROWS = 500
 _SMALL_ROWS = 1024
@@ -118,11 +119,9 @@ class ParquetReader(Reader[RowGroup]):
 
     def _cells(self, piece: RowGroup) -> Iterator[tuple[int, list[str]]]:
         known = {name: _texts(piece.batch.column(name)) for name in piece.batch.schema.names}
-        if self.plan.time.unit == "ns" and self.plan.time.columns:
-            name = self._names[self.plan.time.columns[0]]
-            if pa.types.is_temporal(piece.batch.column(name).type):
-                times = piece.batch.column(name).cast(pa.timestamp("us")).cast(pa.int64())
-                known[name] = ["" if t is None else str(t * 1000) for t in times.to_pylist()]
+        time = self._names[self.plan.time.columns[0]]
+        if self.plan.time.unit and pa.types.is_temporal(piece.batch.column(time).type):
+            known[time] = _nanoseconds(piece.batch.column(time))
         columns = [known.get(name, [""] * piece.batch.num_rows) for name in self._names]
         for i, cells in enumerate(zip(*columns, strict=True)):
             yield piece.row + i, list(cells)
@@ -144,6 +143,16 @@ def _numeric_times(column: pa.Array, decimals: int) -> pa.Array:
     if pa.types.is_integer(column.type):
         return column.cast(pa.int64())
     return _decimals(column, decimals)
+
+
+def _nanoseconds(column: pa.Array) -> list[str]:
+    """Return timestamps or dates as the text of whole nanoseconds; "" for a null."""
+    if pa.types.is_date32(column.type):
+        column, unit = column.cast(pa.int32()), DAY_NS
+    else:
+        unit = 10 ** UNITS[getattr(column.type, "unit", "ms")]  # date64 are milliseconds
+        column = column.cast(pa.int64())
+    return ["" if value is None else str(value * unit) for value in column.to_pylist()]
 
 
 def _strings(column: pa.Array) -> pa.Array:
