@@ -1,4 +1,4 @@
-"""What a dialect of the native protocol must do: one class for each subprotocol."""
+"""What a dialect must do with rows, and what a subprotocol of the native protocol must do besides."""
 
 from __future__ import annotations
 
@@ -32,8 +32,21 @@ class Catalogue(Protocol):
     def channels(self, series: Series, conflated: bool, numbers: Ints) -> Ints: ...
 
 
-class Codec(Protocol):
-    """A subprotocol: bytes to maps, maps and blocks to whole WebSocket frames."""
+class RowCodec(Protocol):
+    """How a dialect writes rows: encoded once for everyone, joined once for each audience."""
+
+    def encode(self, block: Block, catalogue: Catalogue) -> list[bytes]:
+        """Return a part for each run of the block. Parts of one run may be concatenated."""
+        ...
+
+    def join(self, parts: Sequence[bytes], rows: Sequence[int]) -> bytes:
+        """Return parts as whole WebSocket frames; `rows` tells how many rows each stands for. No rows, no frame."""
+        ...
+
+
+class Codec(RowCodec, Protocol):
+    """A subprotocol: bytes to maps, maps and blocks to whole WebSocket frames. Its parts are frames themselves: data,
+    and before it a `gap` where rows are missed."""
 
     @property
     def subprotocol(self) -> str:
@@ -46,9 +59,4 @@ class Codec(Protocol):
 
     def control(self, message: Mapping[str, Any]) -> bytes:
         """Return a control message as a frame."""
-        ...
-
-    def encode(self, block: Block, catalogue: Catalogue) -> list[bytes]:
-        """Return the frames of each run of the block, once for everyone: data, and before it a `gap` where rows are
-        missed."""
         ...

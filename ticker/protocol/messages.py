@@ -108,7 +108,9 @@ def parse(message: Mapping[Any, Any]) -> Command:
             case None:
                 raise CommandError("bad_request", "op: missing")
             case str(op):
-                raise CommandError("unknown_op", f"op: {op[:40]!r} is none of auth, ping, subscribe, symbols, unsubscribe")
+                raise CommandError(
+                    "unknown_op", f"op: {op[:40]!r} is none of auth, ping, subscribe, symbols, unsubscribe"
+                )
             case _:
                 raise CommandError("bad_request", "op: expected a string")
     except CommandError as error:

@@ -50,6 +50,9 @@ class MsgpackCodec:
             return self._messages(block, catalogue)
         return self._with_exceptions(block, catalogue)
 
+    def join(self, parts: Sequence[bytes], rows: Sequence[int]) -> bytes:
+        return b"".join(parts)
+
     def _messages(self, block: Block, catalogue: Catalogue) -> list[bytes]:
         """Return one data message a run."""
         pack = self._pack

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -44,6 +44,9 @@ class JsonCodec:
             self._run(block, run, channel, catalogue.instruments[symbol])
             for run, (channel, symbol) in enumerate(zip(channels, block.symbols.tolist(), strict=True))
         ]
+
+    def join(self, parts: Sequence[bytes], rows: Sequence[int]) -> bytes:
+        return b"".join(parts)
 
     def _run(self, block: Block, run: int, channel: int, instrument: Instrument) -> bytes:
         part = b""

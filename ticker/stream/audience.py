@@ -8,7 +8,7 @@ from typing import Any
 
 from ticker.columns import Block
 from ticker.model import Series
-from ticker.protocol.codec import Catalogue, Codec
+from ticker.protocol.codec import Catalogue, RowCodec
 from ticker.stream.outbox import Outbox
 
 Part = tuple[Series, tuple[int, ...] | None]
@@ -20,30 +20,23 @@ _EMPTY = b""
 
 
 class Encoded:
-    """A block as frames of one codec, by symbol number: made once for everyone."""
+    """A block as parts of frames of one codec, by symbol number: made once for everyone."""
 
-    __slots__ = ("_parts", "frames", "rows")
+    __slots__ = ("all_rows", "everything", "frames", "rows")
 
-    def __init__(self, codec: Codec, block: Block, catalogue: Catalogue) -> None:
+    def __init__(self, codec: RowCodec, block: Block, catalogue: Catalogue) -> None:
         size = len(catalogue.instruments)
-        self._parts = codec.encode(block, catalogue)
+        self.everything = codec.encode(block, catalogue)
+        """All parts."""
+        self.all_rows: list[int] = block.rows.tolist()
+        """How many rows each of these stands for."""
         self.frames = [_EMPTY] * size
         self.rows = [0] * size
         frames, rows = self.frames, self.rows
-        for symbol, frame, count in zip(block.symbols.tolist(), self._parts, block.rows.tolist(), strict=True):
+        for symbol, frame, count in zip(block.symbols.tolist(), self.everything, self.all_rows, strict=True):
             # A symbol stands twice where rows are missed in between.
             frames[symbol] = frames[symbol] + frame if frames[symbol] else frame
             rows[symbol] += count
-
-    @property
-    def everything(self) -> list[bytes]:
-        """All frames."""
-        return self._parts
-
-    @property
-    def total(self) -> int:
-        """All rows."""
-        return sum(self.rows)
 
 
 class Audience:
@@ -55,7 +48,7 @@ class Audience:
 
     __slots__ = ("_getters", "codec", "interval_ms", "is_due", "late", "members", "parts", "position")
 
-    def __init__(self, codec: Codec, interval_ms: int, parts: Parts, position: int) -> None:
+    def __init__(self, codec: RowCodec, interval_ms: int, parts: Parts, position: int) -> None:
         self.codec = codec
         self.interval_ms = interval_ms
         self.parts = parts
@@ -68,19 +61,19 @@ class Audience:
 
     def joined(self, encoded: Mapping[Series, Encoded | None]) -> tuple[bytes, int]:
         """Return what of these blocks this audience gets, as one piece, and how many rows that is."""
-        pieces: list[bytes] = []
-        rows = 0
+        parts: list[bytes] = []
+        rows: list[int] = []
         for series, getter in self._getters:
             block = encoded.get(series)
             if block is None:
                 continue
             if getter is None:
-                pieces += block.everything
-                rows += block.total
+                parts += block.everything
+                rows += block.all_rows
             else:
-                pieces += getter(block.frames)
-                rows += sum(getter(block.rows))
-        return b"".join(pieces), rows
+                parts += getter(block.frames)
+                rows += getter(block.rows)
+        return self.codec.join(parts, rows), sum(rows)
 
 
 def _getter(numbers: tuple[int, ...]) -> Getter:

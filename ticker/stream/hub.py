@@ -10,7 +10,7 @@ import numpy as np
 
 from ticker.columns import Block, Ints
 from ticker.model import Series
-from ticker.protocol.codec import Codec
+from ticker.protocol.codec import RowCodec
 from ticker.stream.audience import Audience, Encoded, Parts
 from ticker.stream.bars import Bars
 from ticker.stream.conflation import BarUpdates, TickUpdates, Updates
@@ -40,8 +40,8 @@ class Hub:
         self._directory = directory
         self._source = bars.source
         self._later = later
-        self._audiences: dict[int, dict[tuple[Codec, Parts], Audience]] = defaultdict(dict)
-        self._listeners: dict[tuple[Codec, bool, Series], _Listeners] = defaultdict(_Listeners)
+        self._audiences: dict[int, dict[tuple[RowCodec, Parts], Audience]] = defaultdict(dict)
+        self._listeners: dict[tuple[RowCodec, bool, Series], _Listeners] = defaultdict(_Listeners)
         self._ticks = {series: TickUpdates() for series in directory.series if series.kind != "bars"}
         self.bars = {
             series: BarUpdates(series, directory, bars, history[series])
@@ -53,7 +53,7 @@ class Hub:
         self._number = -1
         self._remembered = 0
         self._flushes: deque[_Flush] = deque()  # those that some audience of mode `all` has yet to get
-        self._encoded: dict[tuple[Codec, Series, int], Encoded | None] = {}
+        self._encoded: dict[tuple[RowCodec, Series, int], Encoded | None] = {}
         self._line: deque[Audience] = deque()
         self._conflated_line: deque[Audience] = deque()
         self._piece: _Piece | None = None
@@ -81,7 +81,7 @@ class Hub:
             self._queue(audiences.values(), self._conflated_line)
             self._forget()
 
-    def join(self, outbox: Outbox, codec: Codec, interval_ms: int, parts: Parts) -> Audience:
+    def join(self, outbox: Outbox, codec: RowCodec, interval_ms: int, parts: Parts) -> Audience:
         """Let a client listen from the next flush on; return its audience."""
         return self._enter(outbox, codec, interval_ms, parts, self._number)
 
@@ -105,11 +105,12 @@ class Hub:
         self._take_out(outbox, audience)
         self._dissolve_if_empty(audience)
 
-    def frames(self, codec: Codec, block: Block) -> tuple[bytes, int]:
+    def frames(self, codec: RowCodec, block: Block) -> tuple[bytes, int]:
         """Return a block that is for one client alone, and how many rows it stands for."""
-        return b"".join(codec.encode(block, self._directory)), int(block.rows.sum())
+        rows = block.rows.tolist()
+        return codec.join(codec.encode(block, self._directory), rows), sum(rows)
 
-    def _enter(self, outbox: Outbox, codec: Codec, interval_ms: int, parts: Parts, position: int) -> Audience:
+    def _enter(self, outbox: Outbox, codec: RowCodec, interval_ms: int, parts: Parts, position: int) -> Audience:
         audiences, key = self._audiences[interval_ms], (codec, parts)
         audience = audiences.get(key)
         if audience is None:
@@ -226,20 +227,20 @@ class Hub:
         ]
         return b"".join(data for data, _ in pieces), sum(rows for _, rows in pieces)
 
-    def _encoded_flush(self, codec: Codec, flush: _Flush) -> Mapping[Series, Encoded | None]:
+    def _encoded_flush(self, codec: RowCodec, flush: _Flush) -> Mapping[Series, Encoded | None]:
         encoded = flush.encoded.get(codec)
         if encoded is None:
             encoded = flush.encoded[codec] = {block.series: self._encode(codec, block) for block in flush.blocks}
         return encoded
 
-    def _encoded_since(self, codec: Codec, series: Series, position: int) -> Encoded | None:
+    def _encoded_since(self, codec: RowCodec, series: Series, position: int) -> Encoded | None:
         key = (codec, series, position)
         if key not in self._encoded:
             block = self._updates[series].since(position)
             self._encoded[key] = None if block is None else self._encode(codec, block)
         return self._encoded[key]
 
-    def _encode(self, codec: Codec, block: Block) -> Encoded | None:
+    def _encode(self, codec: RowCodec, block: Block) -> Encoded | None:
         """Encode those channels of a block that someone listens to."""
         listeners = self._listeners.get((codec, block.conflated, block.series))
         wanted = None if listeners is None else listeners.among(block.symbols)
@@ -295,7 +296,7 @@ class _Flush(NamedTuple):
 
     number: int
     blocks: Sequence[Block]
-    encoded: dict[Codec, Mapping[Series, Encoded | None]]
+    encoded: dict[RowCodec, Mapping[Series, Encoded | None]]
 
 
 class _Piece(NamedTuple):
