@@ -80,7 +80,7 @@ class SimulatedFeed(Feed):
 
     async def prepare(self) -> Sequence[Instrument]:
         log.info("simulating %d symbols at %g trades a second, --seed %d", len(self.symbols), self.rate, self.seed)
-        return [Instrument(symbol) for symbol in self.symbols]
+        return [instrument(symbol) for symbol in self.symbols]
 
     async def run(self, emit: Emit) -> None:
         pace, last_s = Pace(self.rate), self.clock.monotonic()
@@ -95,6 +95,13 @@ class SimulatedFeed(Feed):
                 emit(Ticks("quotes", self.symbols, codes, (time, *quote)))
             if not pace.is_behind:
                 emit.time(now_us * 1000)
+
+
+def instrument(symbol: str) -> Instrument:
+    """Return a symbol's scales. Those with a slash, such as BTC/USD, are coins, whose lots are hundredths of one."""
+    if "/" in symbol:
+        return Instrument(symbol, size_scale=4, asset_class="crypto")
+    return Instrument(symbol)
 
 
 class Pace:

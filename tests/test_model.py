@@ -45,3 +45,10 @@ def test_a_scale_out_of_range_is_refused_with_the_name_of_symbol_and_scale(scale
 
 def test_a_series_reads_well_in_a_log() -> None:
     assert [str(Series("trades")), str(Series("bars", 60))] == ["trades", "bars/60s"]
+
+
+def test_an_asset_class_is_a_known_one() -> None:
+    assert Instrument("AAPL").asset_class == "us_equity"
+    assert Instrument("BTC/USD", asset_class="crypto").asset_class == "crypto"
+    with pytest.raises(ValueError, match="us_equity, crypto"):
+        Instrument("AAPL", asset_class="stock")

@@ -13,6 +13,8 @@ KINDS = ("trades", "quotes", "bars")
 INTERVALS_S = (1, 5, 60, 3600, 86400)
 """Bars that are folded from trades, in seconds; each divides the one after it."""
 
+ASSET_CLASSES = ("us_equity", "crypto")
+
 
 class Series(NamedTuple):
     """What is numbered together in a Block: a kind and, for bars, their interval in seconds (else 0)."""
@@ -50,6 +52,8 @@ class Instrument:
     price_scale: int = 2
     size_scale: int = 0
     time_scale: int = 6
+    asset_class: str = "us_equity"
+    """One of ASSET_CLASSES. What trades in shares has whole sizes for dialects that know no others."""
 
     def __post_init__(self) -> None:
         if not self.symbol or len(self.symbol) > 128:
@@ -61,6 +65,8 @@ class Instrument:
             raise ValueError(f"{self.symbol}: time_scale is 6 or 9, not {self.time_scale}")
         if not (0 <= self.price_scale <= 18 and 0 <= self.size_scale <= 18):
             raise ValueError(f"{self.symbol}: price_scale and size_scale lie between 0 and 18")
+        if self.asset_class not in ASSET_CLASSES:
+            raise ValueError(f"{self.symbol}: asset_class is one of {', '.join(ASSET_CLASSES)}")
 
     def scale(self, quantity: str) -> int:
         """Return the scale of a `time`, `price`, `size`, `notional` or `count` of this instrument."""

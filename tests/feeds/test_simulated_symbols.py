@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feeds.simulated import instrument
 from feeds.simulated_symbols import KNOWN, made_up, profile
 
 
@@ -46,3 +47,10 @@ def test_made_up_symbols_are_all_different_and_always_the_same(count: int) -> No
     assert len(symbols) == len(set(symbols)) == count
     assert all(re.fullmatch(r"[A-Z]{4,5}", symbol) for symbol in symbols)
     assert list(made_up(count)) == symbols
+
+
+def test_a_symbol_with_a_slash_is_a_coin_and_trades_in_fractions() -> None:
+    coin, share = instrument("BTC/USD"), instrument("AAPL")
+
+    assert (coin.asset_class, coin.size_scale) == ("crypto", 4)
+    assert (share.asset_class, share.size_scale) == ("us_equity", 0)
