@@ -59,6 +59,11 @@ class Audience:
         self.late: dict[Outbox, int] = {}
         self._getters = [(series, None if numbers is None else _getter(numbers)) for series, numbers in parts]
 
+    @property
+    def oldest(self) -> int:
+        """The flush at which the one stands that has got least."""
+        return min(self.position, *self.late.values()) if self.late else self.position
+
     def joined(self, encoded: Mapping[Series, Encoded | None]) -> tuple[bytes, int]:
         """Return what of these blocks this audience gets, as one piece, and how many rows that is."""
         parts: list[bytes] = []

@@ -165,7 +165,8 @@ class Hub:
             else:
                 self._flushes.clear()
                 return
-        while self._flushes and self._line and self._flushes[0].number <= self._line[0].position:
+        oldest = min((audience.oldest for audience in self._line), default=-1)
+        while self._flushes and self._flushes[0].number <= oldest:
             self._flushes.popleft()
         self._goes_on = True
         self._later(self._serve)
