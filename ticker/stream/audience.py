@@ -38,6 +38,11 @@ class Encoded:
             frames[symbol] = frames[symbol] + frame if frames[symbol] else frame
             rows[symbol] += count
 
+    def grow(self, size: int) -> None:
+        """Make room for symbol numbers below `size`, which have appeared since and have nothing here."""
+        self.frames += [_EMPTY] * (size - len(self.frames))
+        self.rows += [0] * (size - len(self.rows))
+
 
 class Audience:
     """Those who listen to `parts` by one codec, in mode `all` (interval 0) or conflated.
@@ -57,7 +62,10 @@ class Audience:
         """Whether the Hub has it in line to be served."""
         self.members: set[Outbox] = set()
         self.late: dict[Outbox, int] = {}
-        self._getters = [(series, None if numbers is None else _getter(numbers)) for series, numbers in parts]
+        self._getters = [
+            (series, *((None, 0) if numbers is None else (_getter(numbers), numbers[-1] + 1)))
+            for series, numbers in parts
+        ]
 
     @property
     def oldest(self) -> int:
@@ -68,7 +76,7 @@ class Audience:
         """Return what of these blocks this audience gets, as one piece, and how many rows that is."""
         parts: list[bytes] = []
         rows: list[int] = []
-        for series, getter in self._getters:
+        for series, getter, size in self._getters:
             block = encoded.get(series)
             if block is None:
                 continue
@@ -76,6 +84,8 @@ class Audience:
                 parts += block.everything
                 rows += block.all_rows
             else:
+                if size > len(block.frames):
+                    block.grow(size)
                 parts += getter(block.frames)
                 rows += getter(block.rows)
         return self.codec.join(parts, rows), sum(rows)

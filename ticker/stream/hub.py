@@ -165,7 +165,7 @@ class Hub:
             else:
                 self._flushes.clear()
                 return
-        oldest = min((audience.oldest for audience in self._line), default=-1)
+        oldest = min((audience.oldest for audience in self._line), default=self._number)
         while self._flushes and self._flushes[0].number <= oldest:
             self._flushes.popleft()
         self._goes_on = True
