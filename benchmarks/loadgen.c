@@ -2,13 +2,16 @@
  *
  * One written in Python would be the bottleneck of every measurement. For loopback only.
  *
- *   loadgen PORT PATH SUBPROTOCOL COMMANDS [native|stamp] [CHECK_EVERY]
+ *   loadgen PORT PATH SUBPROTOCOL COMMANDS ANSWERS [CHECK_EVERY]
  *
  * COMMANDS is a file with one entry for each connection: a little-endian uint32 length, then the bytes that are sent
- * once the handshake is done (masked frames, or none). `native`: binary messages of ticker.v1.msgpack; an array is a
- * data message, its rows count and its newest row's time (first column, microseconds) is the stamp. `stamp`: each
- * message is one row and begins with its stamp, little-endian microseconds. A connection in CHECK_EVERY (default 100)
- * follows each channel's seq: every message must begin where the one before ended.
+ * once the handshake is done (masked frames, or none). ANSWERS is how many control messages (maps, or text) come before
+ * a connection counts as answered; -1: the connections never read anything.
+ *
+ * Binary messages are those of ticker.v1.msgpack: an array is a data message (a peer may join several in one WebSocket
+ * message), its rows count, its newest row's time (first column, microseconds) is the stamp. A connection in
+ * CHECK_EVERY (default 100) decodes every row and follows each channel's seq: every message must begin where the one
+ * before ended. With `check_sum` all its values enter a sum that depends on their order, see `add_up`.
  *
  * It says `ready N` when all N connections are open and have been answered, then reads lines from stdin: `start` sets
  * the counters to zero, `stop` prints them as one line of JSON, end of file ends it.
@@ -34,16 +37,16 @@ typedef struct {
     int fd, open, closed;
     uint8_t *kept; /* an incomplete frame */
     size_t kept_size, kept_room;
-    uint64_t rows, frames, quiet_us; /* quiet: when a data frame last came */
-    uint64_t longest_us;             /* the longest time between two */
+    uint64_t rows, quiet_us; /* quiet: when a data message last came */
+    uint64_t longest_us;     /* the longest time between two */
     int64_t *next;                   /* by channel: the seq that must come, of connections that are checked */
 } Connection;
 
 static Connection *connections;
 static int count, answered, lost;
-static uint64_t frames, rows, bytes, violations, wakeups;
+static uint64_t messages, rows, bytes, violations, wakeups, check_sum, started_us, first_us, last_us;
 static uint64_t histogram[64 * 64]; /* of latencies in microseconds: 64 steps for each power of two */
-static int native = 1;
+static int answers;
 
 static uint64_t now_us(void) {
     struct timespec t;
@@ -89,55 +92,66 @@ static const uint8_t *integer(const uint8_t *p, int64_t *value) {
     return p;
 }
 
-/* Read a column: its base and where its offsets are; return the byte behind it, NULL for one of floats. */
-static const uint8_t *column(const uint8_t *p, int64_t n, int64_t *base, const uint8_t **offsets, int *width) {
-    if (*p == 0xca || *p == 0xcb) return NULL;
-    p = integer(p, base);
+typedef struct {
+    int64_t base; /* 0 where the values are floats, which only pass by */
+    const uint8_t *offsets;
+    int width, floats;
+} Column;
+
+/* Read a column of n rows; return the byte behind it. */
+static const uint8_t *column(const uint8_t *p, int64_t n, Column *c) {
+    c->floats = *p == 0xca || *p == 0xcb;
+    c->base = 0;
+    p = c->floats ? p + (*p == 0xca ? 5 : 9) : integer(p, &c->base);
     uint32_t size = 0;
     if (*p == 0xc4) { size = p[1]; p += 2; }
     else if (*p == 0xc5) { size = p[1] << 8 | p[2]; p += 3; }
     else if (*p == 0xc6) { size = (uint32_t)p[1] << 24 | p[2] << 16 | p[3] << 8 | p[4]; p += 5; }
-    *offsets = p;
-    *width = size / n;
+    else { fprintf(stderr, "not a bin: %02x\n", *p); exit(1); }
+    c->offsets = p;
+    c->width = size / n;
     return p + size;
 }
 
-static uint64_t offset_at(const uint8_t *offsets, int width, int64_t i) {
+static uint64_t value_at(const Column *c, int64_t i) {
     uint64_t offset = 0;
-    memcpy(&offset, offsets + i * width, width);
-    return offset;
+    memcpy(&offset, c->offsets + i * c->width, c->width);
+    return c->base + offset;
 }
 
-/* How many rows of its channel a conflated message stands for: the sum of its last column. */
-static int64_t counted(const uint8_t *p, int columns, int64_t n) {
-    int64_t base = 0, sum = 0;
-    const uint8_t *offsets = NULL;
-    int width = 0;
-    for (int i = 0; i < columns; i++) {
-        if (*p == 0xca || *p == 0xcb) { p += (*p == 0xcb ? 9 : 5); p += *p == 0xc4 ? 2 + p[1] : 0; continue; }
-        p = column(p, n, &base, &offsets, &width);
-    }
-    for (int64_t i = 0; i < n; i++) sum += base + (int64_t)offset_at(offsets, width, i);
-    return sum;
+/* Add each value of a column, times the number of its row and that of its column, to the sum (modulo 2^64). */
+static void add_up(const Column *c, int number, int64_t seq, int64_t n) {
+    for (int64_t i = 0; i < n; i++) check_sum += (uint64_t)(seq + i + 1) * (number + 1) * value_at(c, i);
 }
 
-static void data_message(Connection *c, const uint8_t *p, int columns, uint64_t now) {
-    int64_t channel, seq, n, base, rows_for;
-    const uint8_t *offsets;
-    int width;
+/* Take a data message, an array of 3 + 2 * columns; return the byte behind it. */
+static const uint8_t *data_message(Connection *c, const uint8_t *p, int columns, uint64_t now) {
+    int64_t channel, seq, n, rows_for;
+    Column each;
     p = integer(p, &channel);
     p = integer(p, &seq);
     p = integer(p, &n);
-    rows_for = columns == 8 || columns == 6 ? counted(p, columns, n) : n;
+    rows_for = n;
+    for (int i = 0; i < columns; i++) {
+        p = column(p, n, &each);
+        if (c->next && !each.floats) add_up(&each, i, seq, n);
+        if (i == 0) {
+            uint64_t stamp = value_at(&each, n - 1);
+            note_latency(now > stamp ? now - stamp : 0);
+        }
+    }
+    if (columns == 8 || columns == 6) { /* conflated: the last column tells how many rows each stands for */
+        rows_for = 0;
+        for (int64_t i = 0; i < n; i++) rows_for += value_at(&each, i);
+    }
+    messages++;
     rows += rows_for;
     c->rows += rows_for;
     if (c->next && channel < CHANNELS) {
         if (c->next[channel] >= 0 && c->next[channel] != seq) violations++;
         c->next[channel] = seq + rows_for;
     }
-    if (!column(p, n, &base, &offsets, &width)) return;
-    uint64_t stamp = base + offset_at(offsets, width, n - 1);
-    note_latency(now > stamp ? now - stamp : 0);
+    return p;
 }
 
 static void message(Connection *c, int opcode, const uint8_t *p, size_t size, uint64_t now) {
@@ -149,27 +163,17 @@ static void message(Connection *c, int opcode, const uint8_t *p, size_t size, ui
         return;
     }
     if (opcode != 1 && opcode != 2) return;
-    int is_data = native ? (*p >> 4 == 9 || *p == 0xdc) : size >= 8;
-    if (!is_data) {
-        if (c->open == 2) return;
-        /* `subscribed` is the second map a client is sent */
-        if (++c->open == 2) answered++;
+    if (opcode == 1 || !(*p >> 4 == 9 || *p == 0xdc)) {
+        if (c->open < answers && ++c->open == answers) answered++;
         return;
     }
-    frames++;
-    c->frames++;
+    if (!first_us) first_us = now;
+    last_us = now;
     if (c->quiet_us && now - c->quiet_us > c->longest_us) c->longest_us = now - c->quiet_us;
     c->quiet_us = now;
-    if (native) {
+    for (const uint8_t *end = p + size; p < end;) {
         int items = *p == 0xdc ? p[1] << 8 | p[2] : *p & 15;
-        data_message(c, *p == 0xdc ? p + 3 : p + 1, (items - 3) / 2, now);
-    }
-    else {
-        uint64_t stamp;
-        memcpy(&stamp, p, 8);
-        rows++;
-        c->rows++;
-        note_latency(now > stamp ? now - stamp : 0);
+        p = data_message(c, *p == 0xdc ? p + 3 : p + 1, (items - 3) / 2, now);
     }
 }
 
@@ -263,20 +267,24 @@ static void join(Connection *c, int port, const char *path, const char *subproto
         if (fread(data, 1, length, commands) != length) fail("commands");
         send_all(c->fd, data, length);
         free(data);
-    } else { c->open = 2; answered++; }
+        if (answers <= 0) answered++;
+    } else { c->open = answers; answered++; }
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
 }
 
 static void reset(void) {
-    frames = rows = bytes = violations = wakeups = 0;
+    messages = rows = bytes = violations = wakeups = check_sum = 0;
     memset(histogram, 0, sizeof histogram);
+    first_us = last_us = 0;
+    started_us = now_us();
     for (int i = 0; i < count; i++) {
-        connections[i].rows = connections[i].frames = connections[i].longest_us = 0;
-        connections[i].quiet_us = now_us();
+        connections[i].rows = connections[i].longest_us = 0;
+        connections[i].quiet_us = started_us;
+        for (int j = 0; connections[i].next && j < CHANNELS; j++) connections[i].next[j] = -1;
     }
 }
 
-static void report(double seconds) {
+static void report(void) {
     uint64_t least = UINT64_MAX, most = 0, longest = 0, now = now_us();
     for (int i = 0; i < count; i++) {
         Connection *c = &connections[i];
@@ -285,20 +293,21 @@ static void report(double seconds) {
         uint64_t quiet = now - c->quiet_us > c->longest_us ? now - c->quiet_us : c->longest_us;
         if (quiet > longest) longest = quiet;
     }
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    printf("{\"connections\": %d, \"lost\": %d, \"seconds\": %.3f, \"frames\": %lu, \"rows\": %lu, \"bytes\": %lu, "
-           "\"wakeups\": %lu, \"violations\": %lu, \"least_rows\": %lu, \"most_rows\": %lu, \"longest_silence_ms\": %.1f, "
+    double since = started_us / 1e6;
+    printf("{\"connections\": %d, \"lost\": %d, \"seconds\": %.6f, \"first_s\": %.6f, \"last_s\": %.6f, \"messages\": %lu, "
+           "\"rows\": %lu, \"bytes\": %lu, \"wakeups\": %lu, \"violations\": %lu, \"check_sum\": %lu, "
+           "\"least_rows\": %lu, \"most_rows\": %lu, \"longest_silence_ms\": %.1f, "
            "\"p50_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, \"p999_ms\": %.3f}\n",
-           count, lost, seconds, frames, rows, bytes, wakeups, violations, least, most, longest / 1e3,
+           count, lost, now / 1e6 - since, first_us / 1e6 - since, last_us / 1e6 - since, messages,
+           rows, bytes, wakeups, violations, check_sum, least, most, longest / 1e3,
            percentile(.5) / 1e3, percentile(.9) / 1e3, percentile(.99) / 1e3, percentile(.999) / 1e3);
     fflush(stdout);
 }
 
 int main(int argc, char **argv) {
-    if (argc < 5) { fprintf(stderr, "see the head of loadgen.c\n"); return 2; }
+    if (argc < 6) { fprintf(stderr, "see the head of loadgen.c\n"); return 2; }
     int port = atoi(argv[1]), check_every = argc > 6 ? atoi(argv[6]) : 100;
-    native = argc < 6 || !strcmp(argv[5], "native");
+    answers = atoi(argv[5]);
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
@@ -318,6 +327,7 @@ int main(int argc, char **argv) {
             c->next = malloc(CHANNELS * sizeof *c->next);
             for (int j = 0; j < CHANNELS; j++) c->next[j] = -1;
         }
+        if (answers < 0) continue;
         size_t done = take(c, c->kept, c->kept_size, now_us());
         memmove(c->kept, c->kept + done, c->kept_size -= done);
         event = (struct epoll_event){.events = EPOLLIN, .data.ptr = c};
@@ -329,7 +339,7 @@ int main(int argc, char **argv) {
     }
     event = (struct epoll_event){.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(poller, EPOLL_CTL_ADD, 0, &event);
-    uint64_t started = now_us();
+    reset();
     for (int told = 0;;) {
         if (!told && answered == count) {
             told = printf("ready %d\n", count);
@@ -340,8 +350,8 @@ int main(int argc, char **argv) {
             if (events[i].data.ptr) { readable(events[i].data.ptr, buffer); continue; }
             char line[64];
             if (!fgets(line, sizeof line, stdin)) return 0;
-            if (!strncmp(line, "start", 5)) { reset(); started = now_us(); }
-            if (!strncmp(line, "stop", 4)) report((now_us() - started) / 1e6);
+            if (!strncmp(line, "start", 5)) reset();
+            if (!strncmp(line, "stop", 4)) report();
         }
     }
 }
