@@ -26,6 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ticker.stream": VALUES | {"ticker.clock", "ticker.feed", "ticker.protocol"},
     "ticker.broker": VALUES | {"ticker.clock", "ticker.feed", "ticker.protocol", "ticker.stream"},
     "ticker.server": VALUES | {"ticker.clock", "ticker.feed", "ticker.protocol", "ticker.stream", "ticker.broker"},
+    "ticker.intake": VALUES
+    | {"ticker.clock", "ticker.feed", "ticker.protocol", "ticker.stream", "ticker.broker", "ticker.server"},
     "feeds": {"ticker.model", "ticker.columns", "ticker.clock", "ticker.feed"},
     "dashboard": set(),
 }
