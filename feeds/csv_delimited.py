@@ -13,7 +13,8 @@ from feeds.csv_reader import WIDE_DECIMAL, Reader, Refused
 from feeds.csv_text import Piece, pieces
 from feeds.csv_time_plan import UNITS
 
-_SMALL_BYTES = 1 << 16
+_CUTS = 16
+_SMALL_BYTES = 1 << 12
 
 
 class DelimitedReader(Reader[Piece]):
@@ -22,8 +23,9 @@ class DelimitedReader(Reader[Piece]):
     def _pieces(self, on_read: Callable[[int], None] | None, size: int) -> Iterator[Piece]:
         return pieces(self.plan.path, self.plan.separator, self.plan.skip_lines, size, on_read)
 
-    def _small(self, piece: Piece) -> Iterator[Piece]:
-        return piece.halves(self.plan.separator, _SMALL_BYTES)
+    def _cut(self, piece: Piece) -> Iterator[Piece]:
+        size = len(piece.data)
+        return piece.cut(self.plan.separator, max(size // _CUTS, _SMALL_BYTES)) if size > _SMALL_BYTES else iter(())
 
     def _columns(self, piece: Piece) -> dict[int, pa.Array]:
         plan = self.plan
@@ -31,7 +33,7 @@ class DelimitedReader(Reader[Piece]):
         types |= {i: pa.string() for i in plan.time.columns}
         if plan.time.unit:
             decimals = UNITS[plan.time.unit]
-            types[plan.time.columns[0]] = pa.int64() if self._whole_times else pa.decimal128(WIDE_DECIMAL, decimals)
+            types[plan.time.columns[0]] = pa.int64() if self.whole_times else pa.decimal128(WIDE_DECIMAL, decimals)
         if plan.symbol_column is not None:
             types[plan.symbol_column] = pa.dictionary(pa.int32(), pa.string())
         names = [str(i) for i in range(plan.width)]

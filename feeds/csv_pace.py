@@ -61,10 +61,9 @@ class Pace:
             self._emit.time(self.last * self._ns)
         self._emit.flush()
 
-    def alive(self) -> None:
-        """Give a sign of life while the next rows are read."""
-        if self.last is not None:
-            self._emit.time(self.last * self._ns)
+    def alive(self, first_ns: int) -> None:
+        """Give a sign of life while the next rows are read; `first_ns` is the time before there was any row."""
+        self._emit.time(first_ns if self.last is None else self.last * self._ns)
 
     async def _in_time(self, run: Run, due: Ints) -> None:
         if self._start is None:

@@ -19,7 +19,8 @@ from feeds.csv_time_plan import UNITS, TimePlan
 from feeds.csv_zones import DAY_NS
 
 _SAMPLE_ROWS = 500
-_SMALL_ROWS = 1024
+_CUTS = 16
+_SMALL_ROWS = 64
 _ROW_BYTES = 64
 
 
@@ -90,9 +91,10 @@ class ParquetReader(Reader[RowGroup]):
         except (OSError, pa.ArrowException) as error:
             raise BadFileError(f"{self.plan.path}: cannot be read: {str(error).splitlines()[0]}") from None
 
-    def _small(self, piece: RowGroup) -> Iterator[RowGroup]:
-        for start in range(0, piece.batch.num_rows, _SMALL_ROWS):
-            yield RowGroup(piece.batch.slice(start, _SMALL_ROWS), piece.row + start)
+    def _cut(self, piece: RowGroup) -> Iterator[RowGroup]:
+        rows = max(piece.batch.num_rows // _CUTS, _SMALL_ROWS)
+        for start in range(0, piece.batch.num_rows, rows):
+            yield RowGroup(piece.batch.slice(start, rows), piece.row + start)
 
     def _columns(self, piece: RowGroup) -> dict[int, pa.Array]:
         plan = self.plan

@@ -1,7 +1,7 @@
 """Reads the rows of a file into columns: whole pieces by pyarrow, and those that it refuses as text, row by row.
 
-pyarrow refuses a block for one bad cell and tells no line. Such a piece is cut into small ones; what is refused still
-is read cell by cell with exact arithmetic on the text, which tells each bad row's line and reason.
+pyarrow refuses a block for one bad cell and tells no line. Such a piece is cut smaller and smaller; what is refused
+still is read cell by cell with exact arithmetic on the text, which tells each bad row's line and reason.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ class Reader(ABC, Generic[P]):
         self._roles = [(role, plan.roles.get(role)) for role in ROLES[plan.kind]]
         if plan.symbol:
             self.symbols[plan.symbol] = 0
-        self._whole_times = True
+        self.whole_times = True
+        """Whether no time that is a number had decimals so far, which is quicker to read."""
 
     def rows(
         self, on_read: Callable[[int], None] | None = None, size: int = PIECE_BYTES, parsers: int = PARSERS
@@ -130,16 +131,16 @@ class Reader(ABC, Generic[P]):
                 yield from self._parse(piece, parsed.result)
 
     def _parse(self, piece: P, columns: Callable[[], dict[int, pa.Array]]) -> Iterator[Rows]:
-        """Yield the rows of a piece."""
+        """Yield the rows of a piece: all at once, or where that is refused by ever smaller pieces."""
         try:
             rows = self._fast(piece, columns())
         except (pa.ArrowInvalid, Refused):
-            for small in self._small(piece):
-                try:
-                    rows = self._fast(small, self._columns(small))
-                except (pa.ArrowInvalid, Refused):
-                    rows = self._slow(small)
-                yield rows
+            smaller = list(self._cut(piece))
+            if len(smaller) < 2:
+                yield self._slow(piece)
+            else:
+                for each in smaller:
+                    yield from self._parse(each, partial(self._columns, each))
         else:
             yield rows
 
@@ -148,8 +149,8 @@ class Reader(ABC, Generic[P]):
         """Yield the file in pieces of whole rows."""
 
     @abstractmethod
-    def _small(self, piece: P) -> Iterator[P]:
-        """Yield a piece cut into some smaller ones."""
+    def _cut(self, piece: P) -> Iterator[P]:
+        """Yield a piece cut into some smaller ones; at most one if it is small enough to be read row by row."""
 
     @abstractmethod
     def _columns(self, piece: P) -> dict[int, pa.Array]:
@@ -274,7 +275,7 @@ class Reader(ABC, Generic[P]):
         except ValueError as error:
             raise ValueError(f"time {error}") from None
         if "." in cells[self.plan.time.columns[0]]:
-            self._whole_times = False
+            self.whole_times = False
         return time
 
 

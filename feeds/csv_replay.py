@@ -33,7 +33,7 @@ from ticker.model import Instrument
 
 log = logging.getLogger(__name__)
 
-_LEAST_PIECE = 1 << 15
+_LEAST_PIECE = 1 << 14
 _PIECES_IN_ALL = 16
 _MOST_PARSED_AHEAD = 4
 
@@ -131,7 +131,7 @@ class CsvFeed(Feed):
         first = last = None
         ahead: asyncio.Future[Run | None] = loop.run_in_executor(pool, next, runs, None)
         try:
-            while (run := await _alive_until(ahead, pace)) is not None:
+            while (run := await self._alive_until(ahead, pace)) is not None:
                 ahead = loop.run_in_executor(pool, next, runs, None)
                 if first is None:
                     first = int(run.due[0])
@@ -142,6 +142,14 @@ class CsvFeed(Feed):
         finally:
             ahead.cancel()
         return self._span(first, last)
+
+    async def _alive_until(self, future: asyncio.Future[Run | None], pace: Pace) -> Run | None:
+        """Return what a future brings; while it takes its time (a slow disk, a long sort), tell that the feed lives."""
+        while True:
+            done, _ = await asyncio.wait({future}, timeout=STEP_S)
+            if done:
+                return future.result()
+            pace.alive(self.clock.now() if self._options.restamp else min(facts.first_ns for facts in self._facts))
 
     def _runs(self) -> Iterator[Run]:
         files = len(self._facts)
@@ -183,15 +191,6 @@ class CsvFeed(Feed):
         return False
 
 
-async def _alive_until(future: asyncio.Future[Run | None], pace: Pace) -> Run | None:
-    """Return what a future brings; while it takes its time (a slow disk, a long sort), tell that the feed lives."""
-    while True:
-        done, _ = await asyncio.wait({future}, timeout=STEP_S)
-        if done:
-            return future.result()
-        pace.alive()
-
-
 def _tell(facts: Facts) -> None:
     """Log what was recognised of a file, in one line."""
     plan = facts.plan
@@ -203,6 +202,8 @@ def _tell(facts: Facts) -> None:
         said.append(f"{_iso(facts.first_ns)} to {_iso(facts.last_ns)}")
         said.append(f"price scale {_few(facts.price_scales)}, size scale {_few(facts.size_scales)}")
         said.append("in order of time" if facts.in_order else "sorted by time")
+    if facts.interval_s and (facts.first_ns + facts.offset_ns) % (facts.interval_s * SECOND_NS):
+        said.append("its bars do not start at multiples of their interval")
     said.append(f"time {plan.time}")
     if missing := [role for role in ROLES[plan.kind] if role not in plan.roles and role not in ("notional", "count")]:
         said.append(f"no {', '.join(missing)}: 0")

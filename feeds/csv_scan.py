@@ -57,6 +57,7 @@ def scan(
         bad_rows.take(plan.path, reader.unit, rows.bad)
         found.add(rows, len(reader.symbols))
     facts = found.facts(tuple(reader.symbols), reader.scales.found)
+    facts.whole_times = reader.whole_times
     if not found.fits(facts):
         # A number too large for the decimals that another of its symbol needs: tell its line.
         checked = Source(facts, Catalogue.of([facts]))

@@ -27,7 +27,7 @@ class Piece:
     data: bytes
     line: int
 
-    def halves(self, separator: str, most_bytes: int) -> Iterator[Piece]:
+    def cut(self, separator: str, most_bytes: int) -> Iterator[Piece]:
         """Yield the piece cut into smaller ones of whole rows, of about `most_bytes`."""
         at, line = 0, self.line
         while at < len(self.data):
@@ -133,16 +133,17 @@ def pieces(
         for _ in range(skip_lines):
             rest = rest[_line_end(rest) :]
             line += 1
-        while more := read_some(path, stream, size):
-            rest += more.replace(b"\r", b"\n") if old_mac else more
-            end = _row_end(rest, 0, len(rest), separator)
-            if end:
+        more = rest
+        while more:
+            if end := _row_end(rest, 0, len(rest), separator):
                 piece = Piece(rest[:end], line)
                 yield piece
                 rest = rest[end:]
                 line += line_breaks(piece.data)
             elif len(rest) > LONGEST_ROW:
                 raise BadFileError(f"{path}:{line}: a row of more than {LONGEST_ROW >> 20} MiB; is a quote missing?")
+            more = read_some(path, stream, size)
+            rest += more.replace(b"\r", b"\n") if old_mac else more
         if rest:
             yield Piece(rest, line)
 

@@ -215,6 +215,20 @@ async def test_the_interval_of_bars_is_told_by_their_spacing_or_the_name(
     assert (await replay(path)).feed.bars_s == (interval_s,)
 
 
+async def test_bars_off_their_grid_are_told_and_left_where_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.csv"
+    rows = "".join(BAR.format(1723161600 + 1800 + 3600 * hour) for hour in range(3))
+    path.write_text("time,open,high,low,close,volume\n" + rows)
+    caplog.set_level("INFO")
+
+    replayed = await replay(path)
+
+    assert "its bars do not start at multiples of their interval" in caplog.text
+    assert replayed.rows()[0][1] == (1723161600 + 1800) * 10**9
+
+
 async def test_the_interval_of_a_single_bar_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("time,open,high,low,close,volume\n" + BAR.format(1723161600))

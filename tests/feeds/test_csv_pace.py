@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from feeds import csv_delimited, csv_replay
 from feeds.csv_merge import Run
 from feeds.csv_pace import CHUNK_ROWS, Pace
+from feeds.csv_recognise import Hints, plan_of
 from feeds.csv_replay import CsvFeed
+from feeds.csv_scan import BadRows, scan
 from feeds.csv_sources import Catalogue, Part
 from tests.feeds.csv_rig import Recorder, make, replay
 from ticker.clock import ManualClock
@@ -291,6 +295,46 @@ async def test_stopping_leaves_no_thread_that_reads_on(tmp_path: Path, until: Un
         await until(lambda: emit.rows())
 
     assert emit.task.cancelled()  # type: ignore[attr-defined]
+
+
+async def test_a_scan_ends_when_the_start_is_called_off(tmp_path: Path, until: Until) -> None:
+    path = trades(tmp_path, *range(200_000))
+    feed = make(path, "--on-bad-row", "skip")
+    preparing = asyncio.create_task(feed.prepare())
+    await until(lambda: any("csv-scan" in thread.name for thread in threading.enumerate()))
+
+    preparing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await preparing
+
+    assert not any("csv-scan" in thread.name for thread in threading.enumerate())
+    with pytest.raises(InterruptedError):
+        scan(plan_of(str(path), Hints()), BadRows(False), should_stop=lambda: True)
+
+
+async def test_while_rows_are_read_the_feed_gives_signs_of_life(
+    tmp_path: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_on = threading.Event()
+    slow_disk = csv_delimited.pieces
+
+    def pieces(*arguments: Any) -> Any:
+        read_on.wait(10)
+        return slow_disk(*arguments)
+
+    feed = make(trades(tmp_path, 5, 6), "--speed", "max")
+    known = {each.symbol: each for each in await feed.prepare()}
+    monkeypatch.setattr(csv_delimited, "pieces", pieces)
+    monkeypatch.setattr(csv_replay, "STEP_S", 0.01)
+    emit = Recorder(known)
+    running = asyncio.create_task(feed.run(emit))
+
+    await until(lambda: len(emit.times) > 2)
+    assert emit.calls == [("time", (START_S + 5) * 10**9)] * len(emit.calls)
+    read_on.set()
+    await running
+
+    assert seconds(emit) == [5, 6]
 
 
 async def test_a_feed_that_is_run_again_begins_again(tmp_path: Path) -> None:

@@ -317,12 +317,12 @@ def test_pieces_are_the_whole_file_and_start_where_they_say(
 
 
 @given(st.lists(st.lists(st.sampled_from(["a", 'q"q', "l\nl", ",", ""]), min_size=2, max_size=3), max_size=40))
-def test_halves_of_a_piece_are_cut_between_rows(rows: list[list[str]]) -> None:
+def test_a_piece_is_cut_between_rows(rows: list[list[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     piece = Piece(text.getvalue().encode(), 7)
 
-    halves = list(piece.halves(",", 16))
+    parts = list(piece.cut(",", 16))
 
-    assert b"".join(half.data for half in halves) == piece.data
-    assert [row for half in halves for row in csv.reader(io.StringIO(half.data.decode(), newline=""))] == rows
+    assert b"".join(part.data for part in parts) == piece.data
+    assert [row for part in parts for row in csv.reader(io.StringIO(part.data.decode(), newline=""))] == rows
