@@ -82,8 +82,8 @@ STEPS = st.lists(
 
 
 def commands(conversation: Conversation) -> list[dict[str, Any]]:
-    asked = [msgpack.unpackb(each.message) for each in conversation.outgoing]
-    conversation.outgoing.clear()
+    asked = [msgpack.unpackb(each.message) for each in conversation.questions.outgoing]
+    conversation.questions.outgoing.clear()
     return asked
 
 
@@ -206,7 +206,7 @@ def test_no_message_raises_anything_but_what_is_named(messages: list[Any]) -> No
     conversation.receive(msgpack.packb(server.answer(*commands(conversation))))
     conversation.subscribe(Subscription(request_of("B", "bars", "conflated", None, None), 0, inbox))
     conversation.subscribe(Subscription(request_of("*", "quotes", "all", None, None), 0, inbox))
-    conversation.ask({"op": "ping"}, lambda _: None)
+    conversation.questions.ask({"op": "ping"}, lambda _: None)
     conversation.unsubscribe(subscription, lambda _: None)
 
     for message in messages:

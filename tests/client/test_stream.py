@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ticker.client import (
+    Backoff,
     Batch,
     Channel,
     ClientError,
@@ -667,7 +668,7 @@ async def test_a_token_is_sent_first_and_a_bad_one_is_told(server: Any) -> None:
         ([7, 0, 1, 1 << 63, b"", 0, b"", 0, b""], "cannot be read"),
         ({"type": "gap", "channel": 8, "seq": 1, "missed": 1}, "gap in channel 8"),
         ({"type": "pong", "id": 77, "time": 0, "rows": 0}, "not asked"),
-        ({"type": "welcome", "protocol": 2, "epoch": "x"}, "version 2"),
+        ({"type": "welcome", "protocol": 1, "epoch": "x"}, "a second welcome"),
     ],
 )
 async def test_what_the_protocol_does_not_allow_ends_the_stream(server: Any, message: Any, complaint: str) -> None:
@@ -970,3 +971,37 @@ async def test_connecting_again_is_said_in_the_log(server: Any, quick: Any, capl
         assert await numbers(stream.subscribe("AAPL"), 1) == [0]
     assert "connection lost (code 1001); trying again in" in caplog.text
     assert "connected again" in caplog.text
+
+
+async def test_giving_up_while_connecting_leaves_nothing_behind(until: Any, quick: Any) -> None:
+    accepted: list[asyncio.StreamWriter] = []
+    mute = await asyncio.start_server(lambda reader, writer: accepted.append(writer), "127.0.0.1", 0)
+    stream = connect(f"ws://127.0.0.1:{mute.sockets[0].getsockname()[1]}/stream", backoff=quick)
+    opening = asyncio.ensure_future(stream.__aenter__())
+    await until(lambda: accepted)
+
+    opening.cancel()
+    await asyncio.wait([opening])
+
+    assert opening.cancelled()
+    with pytest.raises(ClientError, match="isn't open"):
+        stream.subscribe("AAPL")
+    for writer in accepted:
+        writer.close()
+    mute.close()
+
+
+async def test_leaving_while_there_is_no_connection_ends_at_once(server: Any) -> None:
+    async def script(peer: Any) -> None:
+        peer.welcome()
+        await peer.subscribed({"AAPL": 7})
+        peer.close(1001)
+
+    server.plays(script)
+    async with connect(server.url, backoff=Backoff(first_s=1000.0, cap_s=1000.0)) as stream:
+        subscription = await stream.subscribe("AAPL")
+        waiting = asyncio.ensure_future(anext(subscription, None))
+        while stream.is_connected:
+            await asyncio.sleep(0)
+
+    assert await waiting is None

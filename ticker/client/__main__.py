@@ -9,10 +9,11 @@ import os
 import sys
 from typing import Any
 
+from ticker.client.connection import stream_url
 from ticker.client.conversation import Status
 from ticker.client.errors import ClientError, MissedRows, SymbolsRefused
 from ticker.client.request import request_of
-from ticker.client.stream import Stream, connect, stream_url
+from ticker.client.stream import Stream, connect
 from ticker.columns import Batch, columns_of
 from ticker.model import KINDS
 from ticker.protocol.text import rfc3339

@@ -1,50 +1,20 @@
-"""The dialogue with a server, free of I/O: takes its messages, leaves commands in `outgoing`, fills subscriptions.
+"""The dialogue with a server, free of I/O: takes its messages, asks its questions, fills subscriptions.
 
 It outlives connections. Life of each: `connected` → `receive` … → `lost`; a connection that never spoke is just `lost`.
 """
 
 from __future__ import annotations
 
-import itertools
-import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
-
-import msgpack
+from typing import Any
 
 from ticker.client.decode import columns, describe, head, unpack, welcome_epoch
-from ticker.client.errors import ClientError, CommandRefused, ProtocolError, Unauthenticated
+from ticker.client.errors import ClientError, ProtocolError, Unauthenticated
+from ticker.client.questions import Answer, Message, Questions, nothing
 from ticker.client.subscription import Subscription, Track
 from ticker.columns import columns_of
 from ticker.model import Channel, Position
-
-log = logging.getLogger(__name__)
-
-Answer = Callable[[dict[Any, Any] | ClientError], None]
-
-
-class Question(NamedTuple):
-    """A command that waits for its answer.
-
-    If the connection is lost first, `if_lost` is called or, where there is none, it is asked again on the next one.
-    """
-
-    command: dict[str, Any]
-    answer: Answer
-    if_lost: Callable[[], None] | None
-
-
-class Outgoing(NamedTuple):
-    """A command as a message, and how many seconds to wait before it is sent."""
-
-    message: bytes
-    after_s: float = 0.0
-
-
-def _nothing() -> None:
-    """Do nothing: what was asked dies with the connection, since the next one begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +40,7 @@ class Conversation:
         """What the last `goodbye` asked for."""
         self.last_error: str | None = None
         """The last `error` that answered no command: it says why the server is about to close."""
-        self.outgoing: deque[Outgoing] = deque()
+        self.questions = Questions()
         self.made_progress = False
         """Whether this connection has brought rows, or lived until a heartbeat."""
         self._token = token
@@ -79,9 +49,7 @@ class Conversation:
         self._rows = 0
         self._routes: dict[int, tuple[Subscription, Track, int]] = {}
         self._numbers: dict[Channel, int] = {}
-        self._ids = itertools.count(1)
-        self._questions: dict[int, Question] = {}
-        self._handlers: dict[str, Callable[[dict[Any, Any]], None]] = {
+        self._handlers: dict[str, Callable[[Message], None]] = {
             "welcome": self._welcomed,
             "channel": self._announced,
             "status": self._told_status,
@@ -109,11 +77,7 @@ class Conversation:
         self._epoch = ""
         self._routes.clear()
         self._numbers.clear()
-        self.outgoing.clear()
-        for id, question in list(self._questions.items()):
-            if question.if_lost is not None:
-                self._questions.pop(id, None)
-                question.if_lost()
+        self.questions.lost()
 
     def receive(self, data: bytes | str) -> None:
         """Take a message. Raises ProtocolError or Unauthenticated, and RowsLost if rows did not arrive."""
@@ -124,9 +88,10 @@ class Conversation:
         kind = message.get("type")
         if not self._epoch and kind not in ("welcome", "goodbye", "error"):
             raise ProtocolError(f"{kind!r} before the welcome")
-        id = message.get("id")
-        if id is not None:
-            self._answer(id, message)
+        if message.get("id") is not None:
+            if kind == "pong":
+                self.reconcile(message)  # before it counts as answered: else it is asked again on the next connection
+            self.questions.answered(message["id"], message)
         elif isinstance(kind, str) and kind in self._handlers:
             self._handlers[kind](message)
 
@@ -165,25 +130,9 @@ class Conversation:
             self._give_back(subscription, wildcard, answer)
             return
         commands = subscription.request.unsubscribe(self._interval(subscription), self._message_bytes)
-        self._ask_all(commands, lambda answers: self._unsubscribed(answers, answer), if_lost=lambda: answer({}))
-
-    def ask(self, command: dict[str, Any], answer: Answer, if_lost: Callable[[], None] | None = None) -> None:
-        """Ask a question; `answer` gets the map, or a CommandRefused."""
-        id = next(self._ids)
-        self._questions[id] = Question(command, answer, if_lost)
-        if self._epoch:
-            self._send(id, command)
-
-    def fail(self, error: ClientError) -> None:
-        """Answer every open question with an error: there will be no other connection."""
-        questions, self._questions = self._questions, {}
-        for question in questions.values():
-            if question.if_lost is not None:
-                question.if_lost()
-            else:
-                question.answer(error)
-
-    # Commands and answers
+        self.questions.ask_all(
+            commands, lambda answers: self._unsubscribed(answers, answer), if_lost=lambda: answer({})
+        )
 
     @property
     def _message_bytes(self) -> int:
@@ -196,45 +145,6 @@ class Conversation:
         known = [each for each in intervals if type(each) is int] if isinstance(intervals, list) else []
         return subscription.request.bars_of(known)
 
-    def _send(self, id: int, command: Mapping[str, Any], after_s: float = 0.0) -> None:
-        self.outgoing.append(Outgoing(msgpack.packb({"id": id, **command}), after_s))
-
-    def _answer(self, id: Any, message: dict[Any, Any]) -> None:
-        question = self._questions.get(id) if type(id) is int else None
-        if question is None:
-            raise ProtocolError(f"an answer to {id!r}, which was not asked")
-        if message.get("type") == "pong":
-            self.reconcile(message)  # before it counts as answered: else it is asked again on the next connection
-        if message.get("type") != "error":
-            del self._questions[id]
-            question.answer(message)
-        elif message.get("code") == "limit":
-            self._send(id, question.command, after_s=1.0)
-        else:
-            del self._questions[id]
-            question.answer(CommandRefused(str(message.get("code")), str(message.get("message"))))
-
-    def _ask_all(
-        self,
-        commands: Iterable[dict[str, Any]],
-        done: Callable[[list[dict[Any, Any]]], None],
-        each: Answer | None = None,
-        if_lost: Callable[[], None] = _nothing,
-    ) -> None:
-        """Ask several questions; call `each` with every answer, `done` with all. They die with the connection."""
-        asked = list(commands)
-        answers: list[dict[Any, Any]] = []
-
-        def take(message: dict[Any, Any] | ClientError) -> None:
-            if each is not None:
-                each(message)
-            answers.append(message if isinstance(message, dict) else {})
-            if len(answers) == len(asked):
-                done(answers)
-
-        for command in asked:
-            self.ask(command, take, if_lost)
-
     # Subscribing
 
     def _ask_for(self, subscription: Subscription, symbols: list[str] | None = None) -> None:
@@ -246,7 +156,7 @@ class Conversation:
         commands = subscription.request.subscribe(interval_s, since, self._epoch, self._message_bytes)
         refused: dict[str, str] = {}
 
-        def take(message: dict[Any, Any] | ClientError) -> None:
+        def take(message: Message | ClientError) -> None:
             if isinstance(message, ClientError):
                 subscription.fail(message)
                 return
@@ -254,22 +164,22 @@ class Conversation:
             for entry in _entries(message):
                 self._route(subscription, entry)
 
-        self._ask_all(commands, lambda answers: subscription.answered(refused), take)
+        self.questions.ask_all(commands, lambda answers: subscription.answered(refused), take)
 
     def _list_symbols(self, done: Callable[[list[str]], None]) -> None:
         names: list[str] = []
 
-        def take(message: dict[Any, Any] | ClientError) -> None:
+        def take(message: Message | ClientError) -> None:
             page = message.get("symbols") if isinstance(message, dict) else None
             if not isinstance(page, list):
                 raise ProtocolError(f"no list of symbols: {message}")
             names.extend(map(str, page))
             if page and isinstance(message, dict) and message.get("more"):
-                self.ask({"op": "symbols", "after": names[-1], "limit": 10_000}, take, _nothing)
+                self.questions.ask({"op": "symbols", "after": names[-1], "limit": 10_000}, take, nothing)
             else:
                 done(names)
 
-        self.ask({"op": "symbols", "limit": 10_000}, take, _nothing)
+        self.questions.ask({"op": "symbols", "limit": 10_000}, take, nothing)
 
     def _route(self, subscription: Subscription, entry: Any) -> None:
         """Follow a described channel, in place of whoever had it before."""
@@ -284,7 +194,7 @@ class Conversation:
         self._numbers[description.channel] = description.number
         self._routes[description.number] = (subscription, track, width)
 
-    def _announced(self, message: dict[Any, Any]) -> None:
+    def _announced(self, message: Message) -> None:
         """Find the subscription of a channel that is described by itself: who named it, or else the wildcard."""
         channel = Channel(message.get("kind", ""), message.get("symbol", ""), message.get("interval_s", 0))
         wildcard = None
@@ -321,13 +231,13 @@ class Conversation:
         request = replace(wildcard.request, symbols=subscription.request.symbols)
         commands = request.subscribe(self._interval(wildcard), since, self._epoch, self._message_bytes)
 
-        def take(message: dict[Any, Any] | ClientError) -> None:
+        def take(message: Message | ClientError) -> None:
             for entry in _entries(message) if isinstance(message, dict) else ():
                 self._route(wildcard, entry)
 
-        self._ask_all(commands, lambda answers: answer({}), take, if_lost=lambda: answer({}))
+        self.questions.ask_all(commands, lambda answers: answer({}), take, if_lost=lambda: answer({}))
 
-    def _unsubscribed(self, answers: list[dict[Any, Any]], done: Answer) -> None:
+    def _unsubscribed(self, answers: list[Message], done: Answer) -> None:
         """Forget the channels that ended. A wildcard's end is also that of names beside it: ask for these again."""
         bereft: list[Subscription] = []
         for message in answers:
@@ -354,29 +264,27 @@ class Conversation:
         self._rows += subscription.advance(track, seq, columns(message, n, width))
         self.made_progress = True
 
-    def _welcomed(self, message: dict[Any, Any]) -> None:
+    def _welcomed(self, message: Message) -> None:
         if self._epoch:
             raise ProtocolError("a second welcome")
         epoch = welcome_epoch(message)
         self.welcome, self._epoch = message, epoch
         self.status = Status("waiting" if self.status is None else self.status.state, message.get("clock"))
-        pending = list(self._questions.items())
         if self._token is not None:
-            self.ask({"op": "auth", "token": self._token}, _authenticated, _nothing)
-        for id, question in pending:
-            self._send(id, question.command)
+            self.questions.ask({"op": "auth", "token": self._token}, _authenticated, nothing)
+        self.questions.connected()
         # Names first: a wildcard leaves them alone.
         for subscription in sorted(self.subscriptions, key=lambda each: each.request.symbols is None):
             self._ask_for(subscription)
 
-    def _told_status(self, message: dict[Any, Any]) -> None:
+    def _told_status(self, message: Message) -> None:
         status = Status(str(message.get("state")), message.get("clock"))
         changed, self.status = status != self.status, status
         if changed and self._on_status is not None:
             self._on_status(status)
         self._finish(lambda each: not each.catches_up and not each.request.conflated)
 
-    def _heartbeat(self, message: dict[Any, Any]) -> None:
+    def _heartbeat(self, message: Message) -> None:
         """Nothing is pending: all rows must be here, and of a feed that has ended no others will come."""
         self.reconcile(message)
         self.made_progress = True
@@ -397,29 +305,29 @@ class Conversation:
                     self.subscriptions.remove(subscription)
                     subscription.finish()
 
-    def _gap(self, message: dict[Any, Any]) -> None:
+    def _gap(self, message: Message) -> None:
         number, seq = message.get("channel"), message.get("seq")
         if not isinstance(number, int) or not isinstance(seq, int) or number not in self._routes:
             raise ProtocolError(f"a gap in channel {number!r}, which was not described")
         subscription, track, _ = self._routes[number]
         subscription.gap(track, seq)
 
-    def _goodbye(self, message: dict[Any, Any]) -> None:
+    def _goodbye(self, message: Message) -> None:
         wait = message.get("reconnect_ms")
         self.reconnect_ms = wait if isinstance(wait, int) and wait >= 0 else None
 
-    def _unasked_error(self, message: dict[Any, Any]) -> None:
+    def _unasked_error(self, message: Message) -> None:
         self.last_error = f"{message.get('code')}: {message.get('message')}"
 
 
-def _entries(message: dict[Any, Any]) -> Iterator[Any]:
+def _entries(message: Message) -> Iterator[Any]:
     entries = message.get("channels")
     if message.get("type") != "subscribed" or not isinstance(entries, list):
         raise ProtocolError(f"{message.get('type')!r} as the answer to a subscribe")
     return iter(entries)
 
 
-def _refused(message: dict[Any, Any]) -> dict[str, str]:
+def _refused(message: Message) -> dict[str, str]:
     refused = message.get("refused") or []
     try:
         return {str(each["symbol"]): str(each["code"]) for each in refused}
@@ -427,6 +335,6 @@ def _refused(message: dict[Any, Any]) -> dict[str, str]:
         raise ProtocolError("refused symbols that cannot be read") from error
 
 
-def _authenticated(message: dict[Any, Any] | ClientError) -> None:
+def _authenticated(message: Message | ClientError) -> None:
     if isinstance(message, ClientError):
         raise Unauthenticated(4001, str(message))

@@ -94,7 +94,7 @@ def request_of(
     if not names:
         raise ValueError("symbols: expected at least one, or '*'")
     for name in names:
-        if not isinstance(name, str) or not name.isprintable():  # a lone surrogate isn't, and fits no message
+        if not isinstance(name, str) or any("\ud800" <= each <= "\udfff" for each in name):  # fits no message
             raise ValueError(f"symbols: {name!r} is no symbol")
     if "*" in names and names != ("*",):
         raise ValueError("symbols: '*' stands alone")

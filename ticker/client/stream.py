@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import ssl
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
 
-from tornado.httpclient import HTTPError, HTTPRequest
-from tornado.iostream import StreamClosedError
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, WebSocketError, websocket_connect
+from tornado.websocket import WebSocketClientConnection
 
 from ticker.client.backoff import FINAL, Backoff
+from ticker.client.connection import CONNECT_S, Sender, close_connection, open_connection, stream_url
 from ticker.client.conversation import Conversation, RowsLost, Status
-from ticker.client.decode import SUBPROTOCOL
 from ticker.client.errors import (
     ClientError,
     ConnectionClosed,
@@ -41,12 +35,6 @@ from ticker.protocol.messages import CloseCode
 
 log = logging.getLogger(__name__)
 
-CONNECT_S = 10.0
-"""The longest wait for a connection, and again for the server's first word."""
-CLOSE_S = 2.0
-"""The longest wait for the server's part in closing a connection."""
-MESSAGE_BYTES = 1 << 24
-"""A server's message is at most 1 MiB; a larger one is believed up to this size."""
 SILENT_HEARTBEATS = 3
 """Heartbeats that fail to come until the connection is given up."""
 
@@ -76,9 +64,7 @@ class Stream:
         self._patience_s = patience_s
         self._backoff = backoff or Backoff()
         self._subscriptions: list[Subscription] = []
-        self._connection: WebSocketClientConnection | None = None
-        self._sent: deque[float] = deque()
-        self._sender: asyncio.TimerHandle | None = None
+        self._sender: Sender | None = None
         self._watcher: asyncio.TimerHandle | None = None
         self._opened: asyncio.Future[None] | None = None
         self._heard = 0.0
@@ -193,7 +179,7 @@ class Stream:
         """Connect. Raises ConnectionFailed if there is no such server; later failures are tried again."""
         if self._task is not None:
             raise ClientError("a stream is opened once")
-        connection = await self._connect()
+        connection = await open_connection(self.url)
         self._opened = opened = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._keep(connection))
         try:
@@ -217,7 +203,7 @@ class Stream:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._conversation.fail(ClientError("the stream was closed"))
+        self._conversation.questions.fail(ClientError("the stream was closed"))
 
     async def _keep(self, connection: WebSocketClientConnection) -> None:
         """Talk, and connect again, until closed or until that is no use."""
@@ -236,7 +222,7 @@ class Stream:
                     log.warning("%s: %s; trying again in %.1f s", self.url, reason, delay)
                     await asyncio.sleep(delay)
                     try:
-                        connection = await self._connect()
+                        connection = await open_connection(self.url)
                         break
                     except ConnectionFailed as error:
                         reason, code, wait, progress = str(error.__cause__ or error), None, None, False
@@ -255,7 +241,7 @@ class Stream:
         for subscription in self._subscriptions:
             if not subscription.is_finished:
                 subscription.fail(error)
-        self._conversation.fail(error)
+        self._conversation.questions.fail(error)
         self._inbox.wake_all()
 
     def _open(self, error: ClientError | None = None) -> None:
@@ -273,25 +259,10 @@ class Stream:
         if code in FINAL:
             raise ConnectionClosed(code, f"{self.url}: closed with {code}" + (f" after {why}" if why else ""))
 
-    async def _connect(self) -> WebSocketClientConnection:
-        """Return a new connection. Raises ConnectionFailed."""
-        request = HTTPRequest(self.url, connect_timeout=CONNECT_S, request_timeout=CONNECT_S)
-        future = asyncio.ensure_future(
-            websocket_connect(request, subprotocols=[SUBPROTOCOL], max_message_size=MESSAGE_BYTES)
-        )
-        try:
-            # Cancelling Tornado's future would leave the connection that may still come about without an owner.
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            future.add_done_callback(_abandon)
-            raise
-        except (OSError, HTTPError, WebSocketError, StreamClosedError, ssl.SSLError, socket.gaierror) as error:
-            raise ConnectionFailed(f"{self.url}: {error}") from error
-
     async def _talk(self, connection: WebSocketClientConnection) -> int | None:
         """Hold the conversation on a connection until it ends; return its close code."""
         loop, conversation = asyncio.get_running_loop(), self._conversation
-        self._connection = connection
+        sender = self._sender = Sender(connection, conversation.questions.outgoing)
         self._heard = loop.time()
         conversation.connected()
         self._watch(connection, self._heard)
@@ -300,10 +271,10 @@ class Stream:
             while (message := await connection.read_message()) is not None:
                 self._heard = loop.time()
                 conversation.receive(message)
-                if conversation.outgoing:
-                    self._send()
                 if self._opened is not None and conversation.is_welcome:
                     self._open()
+                if conversation.questions.outgoing:
+                    self._send()
                 if self._inbox.is_full:
                     self._is_paused = True
                     await self._inbox.room(lambda: [each.shelf for each in self._subscriptions])
@@ -314,14 +285,12 @@ class Stream:
             return None
         finally:
             self._is_paused = False
-            self._connection = None
-            self._sent.clear()
-            for timer in (self._watcher, self._sender):
-                if timer is not None:
-                    timer.cancel()
-            self._watcher = self._sender = None
+            self._sender = None
+            sender.close()
+            if self._watcher is not None:
+                self._watcher.cancel()
             conversation.lost()
-            await _close(connection, message is None)
+            await close_connection(connection, message is None)
 
     def _watch(self, connection: WebSocketClientConnection, due: float) -> None:
         """Look once a second whether the server is alive; leave a connection that is silent for too long."""
@@ -352,7 +321,7 @@ class Stream:
             else:
                 answered.set_result(message)
 
-        self._conversation.ask(command, answer)
+        self._conversation.questions.ask(command, answer)
         self._send()
         return await answered
 
@@ -363,30 +332,9 @@ class Stream:
         await ended
 
     def _send(self) -> None:
-        """Send what is to be said, as fast as the server's limit allows."""
-        connection, outgoing = self._connection, self._conversation.outgoing
-        if connection is None or self._sender is not None:
-            return
-        loop = asyncio.get_running_loop()
-        most = self._commands_per_s
-        while outgoing:
-            now = loop.time()
-            while self._sent and now - self._sent[0] >= 1.0:
-                self._sent.popleft()
-            wait = outgoing[0].after_s if len(self._sent) < most else max(1.0 - (now - self._sent[0]), 0.01)
-            if wait:
-                outgoing[0] = outgoing[0]._replace(after_s=0.0)
-                self._sender = loop.call_later(wait, self._send_on)
-                return
-            self._sent.append(now)
-            try:
-                connection.write_message(outgoing.popleft().message, binary=True).add_done_callback(_consume)
-            except (WebSocketClosedError, StreamClosedError):
-                return  # the reading side sees it too
-
-    def _send_on(self) -> None:
-        self._sender = None
-        self._send()
+        if self._sender is not None:
+            self._sender.commands_per_s = self._commands_per_s
+            self._sender.send()
 
     @property
     def _commands_per_s(self) -> int:
@@ -415,41 +363,5 @@ def connect(
     )
 
 
-def stream_url(url: str) -> str:
-    """Return the WebSocket's URL for that of a server. Raises ValueError for what is none."""
-    parts = urlsplit(url)
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    if scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError(f"{url!r}: expected an address such as ws://127.0.0.1:8888/stream")
-    path = "/stream" if parts.path in ("", "/") else parts.path
-    return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
-
-
 def _ticket(subscription: Subscription) -> int:
     return subscription.shelf.items[0][0]
-
-
-def _consume(future: asyncio.Future[Any]) -> None:
-    """See an exception that nobody else will: a write that failed is also a read that fails."""
-    if not future.cancelled():
-        future.exception()
-
-
-def _abandon(future: asyncio.Future[WebSocketClientConnection]) -> None:
-    """Close a connection that came about when nobody wanted it any more."""
-    if not future.cancelled() and future.exception() is None:
-        future.result().close()
-
-
-async def _close(connection: WebSocketClientConnection, is_over: bool) -> None:
-    """Say goodbye and read on until the server has, for a while; then hang up."""
-    connection.close(1000)
-    try:
-        if not is_over:
-            async with asyncio.timeout(CLOSE_S):
-                while await connection.read_message() is not None:
-                    pass
-    except TimeoutError:
-        pass
-    finally:
-        connection.stream.close()

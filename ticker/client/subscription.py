@@ -229,6 +229,7 @@ class Subscription(AsyncIterator[Batch]):
     def adopt(self, positions: Mapping[str, Position]) -> None:
         """Expect symbols of another subscription, each from the row that would have come next there."""
         self._asked.update(positions)
+        self._since = {**self._since, **positions}  # in case that the connection is lost before they are described
         self.catches_up = True
 
     def finish(self) -> None:
