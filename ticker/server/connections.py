@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tornado.iostream import IOStream
 from tornado.websocket import _WebSocketParams
@@ -11,6 +11,7 @@ from tornado.websocket import _WebSocketParams
 from ticker.clock import Clock
 from ticker.protocol.codec import Codec
 from ticker.server.socket import StreamSocket
+from ticker.stream.conversation import Conversation
 from ticker.stream.market import Market
 from ticker.stream.outbox import Outbox, Pressure
 from ticker.stream.session import Session
@@ -35,15 +36,28 @@ class Connections:
         return len(self._open)
 
     @property
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[Conversation]:
         """The sessions of all connections."""
         return [connection.session for connection in self._open]
 
     def open(self, stream: IOStream, codec: Codec, peer: str) -> None:
         """Go on with a stream whose handshake is done. `peer` is its address for the log."""
-        outbox = Outbox(self._outbox_bytes, self.pressure)
-        session = Session(self.market, codec, outbox, self.pressure, self._clock.monotonic())
-        connection = StreamSocket(stream, session, self._params, self._clock, peer, self._open.discard)
+
+        def session(outbox: Outbox, now_s: float) -> Session:
+            return Session(self.market, codec, outbox, self.pressure, now_s)
+
+        self.admit(stream, session, peer, self._params)
+
+    def admit(
+        self,
+        stream: IOStream,
+        session_of: Callable[[Outbox, float], Conversation],
+        peer: str,
+        params: _WebSocketParams,
+    ) -> None:
+        """Do the same for any dialect: `session_of(outbox, now_s)` makes the session."""
+        session = session_of(Outbox(self._outbox_bytes, self.pressure), self._clock.monotonic())
+        connection = StreamSocket(stream, session, params, self._clock, peer, self._open.discard)
         self._open.add(connection)
         connection.open()
 
@@ -56,7 +70,7 @@ class Connections:
     def tell_status(self) -> None:
         """Tell all clients how the feed does."""
         for session in self.sessions:
-            session.send(self.market.status)
+            session.tell_status()
 
     def announce(self, numbers: list[int]) -> None:
         """Tell those who listen to `*` of symbols that have appeared."""

@@ -21,7 +21,7 @@ from tornado.websocket import WebSocketProtocol13, _WebSocketParams
 from ticker.clock import Clock
 from ticker.protocol.frames import boundary
 from ticker.protocol.messages import CloseCode
-from ticker.stream.session import Session
+from ticker.stream.conversation import Conversation
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class StreamSocket:
     def __init__(
         self,
         stream: IOStream,
-        session: Session,
+        session: Conversation,
         params: _WebSocketParams,
         clock: Clock,
         peer: str,
@@ -111,9 +111,7 @@ class StreamSocket:
 
     def say_goodbye(self, reconnect_ms: int) -> None:
         """Tell the client to come back after `reconnect_ms`, and close."""
-        if self.session.closing is None:
-            self.session.send({"type": "goodbye", "reason": "shutdown", "reconnect_ms": reconnect_ms})
-            self.session.closing = CloseCode.GOING_AWAY
+        self.session.say_goodbye(reconnect_ms)
         self._after()
 
     def tick(self, now_s: float) -> None:
@@ -216,8 +214,11 @@ class _StreamProtocol(WebSocketProtocol13):
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         if not self.server_terminated:
+            words = self.handler.session.last_words()
             self.handler.session.close()
             _hold_what_is_left(self.stream)
+            if words and not self.stream.closed():
+                self.stream.write(words)
         self._lingers = self._lingers or code == CloseCode.TOO_BIG
         super().close(code, reason)
 

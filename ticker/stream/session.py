@@ -135,6 +135,20 @@ class Session:
             self._describe(self.subscriptions.announce(numbers))
             self.subscriptions.listen_wider()
 
+    def tell_status(self) -> None:
+        """Say how the feed does."""
+        self.send(self._market.status)
+
+    def say_goodbye(self, reconnect_ms: int) -> None:
+        """Say that the server goes away and when to come back, and end."""
+        if self.closing is None:
+            self.send({"type": "goodbye", "reason": "shutdown", "reconnect_ms": reconnect_ms})
+            self.closing = CloseCode.GOING_AWAY
+
+    def last_words(self) -> bytes:
+        """Return nothing: the close code says it all."""
+        return b""
+
     def close(self) -> None:
         """Forget everything: the connection is gone."""
         self.outbox.close()

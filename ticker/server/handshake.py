@@ -1,0 +1,64 @@
+"""The handshake of a WebSocket in any dialect: origins, compression, handing the stream over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.iostream import IOStream
+from tornado.websocket import WebSocketHandler, WebSocketProtocol13
+
+
+class HandshakeHandler(WebSocketHandler):
+    """Shakes hands, and hands the stream over to a StreamSocket, so that nothing is kept of the HTTP request.
+
+    An idle connection costs half as much without the request, its headers, its handler and the coroutines that wait in
+    them (measured by `benchmarks/bench_memory.py`).
+    """
+
+    def hand_over(self, stream: IOStream) -> None:
+        """Let a StreamSocket go on with the stream, once the handshake is done."""
+        raise NotImplementedError
+
+    def refuses_origin(self) -> bool:
+        """Refuse a page of another origin; return whether it was one."""
+        origin = self.request.headers.get("Origin")
+        if origin is None or self.check_origin(origin):
+            return False
+        self.refuse(403, "Origin: not of this host")
+        return True
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Answer with a line of text."""
+        self.set_status(status)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(reason + "\n")
+
+    def check_origin(self, origin: str) -> bool:
+        scheme, _, authority = origin.partition("://")
+        return _host_and_port(scheme, authority) == _host_and_port(scheme, self.request.headers.get("Host", ""))
+
+    def get_compression_options(self) -> dict[str, Any] | None:
+        return None
+
+    def get_websocket_protocol(self) -> WebSocketProtocol13 | None:
+        protocol = super().get_websocket_protocol()
+        if isinstance(protocol, WebSocketProtocol13):
+            return _Handshake(self, mask_outgoing=False, params=protocol.params)
+        return None
+
+
+class _Handshake(WebSocketProtocol13):
+    """Tornado's protocol until the handshake is done."""
+
+    handler: HandshakeHandler
+
+    async def _receive_frame_loop(self) -> None:
+        self.handler.hand_over(self.stream)
+
+
+def _host_and_port(scheme: str, authority: str) -> tuple[str, str]:
+    """Return what an authority names, in lower case; if it names no port, that of the scheme (behind TLS too)."""
+    host, colon, port = authority.lower().rpartition(":")
+    if not colon or not port.isdecimal():
+        host, port = authority.lower(), {"http": "80", "https": "443"}.get(scheme.lower(), "")
+    return host, port
