@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +12,18 @@ from typing import Any
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None  # type: ignore[assignment]
+
 log = logging.getLogger(__name__)
 
 AT_ONCE = 128
 PAUSE_S = 0.5
+RESERVED = 16
+"""Descriptors that clients don't get: a feed must be able to connect again and to open its next file, and even a module
+that is imported late takes one."""
 
 
 class Acceptor:
@@ -41,6 +51,7 @@ class Acceptor:
             if self._closed:
                 return
             try:
+                _check_descriptors(listener)
                 connection, address = listener.accept()
             except BlockingIOError:
                 return
@@ -61,3 +72,11 @@ class Acceptor:
     def _resume(self) -> None:
         if not self._closed:
             self._loop.add_handler(self._listener, self._accept, IOLoop.READ)
+
+
+def _check_descriptors(listener: socket.socket) -> None:
+    """Raise OSError if only the reserved descriptors are left: the next one is always the lowest that is free."""
+    following = os.dup(listener.fileno())
+    os.close(following)
+    if resource is not None and following >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
