@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,13 +31,12 @@ class Slot(NamedTuple):
     series: Series
 
 
-@dataclass(slots=True)
-class _Wildcard:
-    """`*` of a series: what appears later is sent at `interval_ms`, but for what was named or excluded."""
+class _Wildcard(NamedTuple):
+    """`*` of a series: what appears later is sent at `interval_ms`. The `named` it leaves alone. What is excluded is
+    simply not subscribed, since `*` subscribes no symbol twice."""
 
     interval_ms: int
     named: set[int]
-    excluded: set[int] = field(default_factory=set)
 
 
 class _CatchUp(NamedTuple):
@@ -120,8 +118,7 @@ class Subscriptions:
             else:
                 numbers = {directory.numbers[name] for name in names if name in directory.numbers}
                 if each in self._wildcards:
-                    self._wildcards[each].named -= numbers
-                    self._wildcards[each].excluded |= numbers
+                    self._wildcards[each].named.difference_update(numbers)
             self._flush(each)
             for slot in slots:
                 gone = np.array([number for number in self._numbers[slot] if number in numbers], np.int64)
@@ -218,7 +215,6 @@ class Subscriptions:
                 refused.append({"symbol": directory.instruments[number].symbol, "code": "limit"})
         if names is not None and wildcard is not None:
             wildcard.named.update(wanted)
-            wildcard.excluded.difference_update(wanted)
         return wanted, refused
 
     def _positions(
