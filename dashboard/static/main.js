@@ -89,7 +89,7 @@ function keepAddress() {
 const grid = new Grid(scroller, document.getElementById("grid"), {
   changed,
   watch,
-  viewed: (symbols) => session.look(symbols),
+  viewed: (symbols) => session.look([...new Set([...symbols, ...watchlist.symbols])]),
   built: (columns) => {
     controls?.paintColumns(columns);
     grid.markSorted(listing.column, listing.descending);

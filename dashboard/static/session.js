@@ -7,8 +7,11 @@ const PING_MS = 1_000;
 const HIDDEN_MS = 5_000;
 const NAMED = 1_000; // symbols a command names at most
 const SLOW_MS = 1_000; // the days of all symbols, in a market too large to follow all of it closely
-/** Up to so many symbols, all of them are followed; in a larger market those in view are. */
-export const FOLLOW_ALL = 300;
+/**
+ * Up to so many symbols, all of them are followed; in a larger market those in view and on the watchlist are. A browser
+ * spends some 30 microseconds on a WebSocket message before the page sees it: 500 symbols would be half a core.
+ */
+export const FOLLOW_ALL = 100;
 /** The intervals that a server grants, in milliseconds. */
 export const RATES_MS = [50, 100, 250, 500, 1000, 5000];
 
@@ -65,7 +68,7 @@ export class Session {
     this.#subscribe();
   }
 
-  /** Say which symbols are in view. In a small market all are followed, whatever is in view. */
+  /** Say which symbols are in view or watched. In a small market all are followed, whatever these are. */
   look(symbols) {
     this.#view = symbols;
     if (this.welcome !== null && this.#isSettled && !this.#followsAll) this.#followView();

@@ -43,11 +43,8 @@ export class Instrument {
     this.spark.clear();
   }
 
-  /**
-   * Take in a new last price, unless a better source than `source` has already spoken. `timeMs` is when it was made (NaN:
-   * not known), `courseMs` its time in the price's course.
-   */
-  price(value, scale, source, timeMs, courseMs) {
+  /** Take in a new last price, made at `timeMs` (NaN: not known), unless a better source than `source` has already spoken. */
+  price(value, scale, source, timeMs) {
     if (source < this.source) return;
     if (source > this.source) {
       this.source = source;
@@ -62,7 +59,7 @@ export class Instrument {
     this.pricedAt = timeMs;
     if (value > this.seen.high) this.seen.high = value;
     if (value < this.seen.low) this.seen.low = value;
-    this.spark.push(courseMs, toNumber(value, scale));
+    this.spark.push(performance.now(), toNumber(value, scale));
   }
 
   /** The day's open, high and low, or those since the page opened; null before any price. At `lastScale`. */
@@ -133,7 +130,7 @@ export class Store {
   membership = 0;
   /** The newest event time of any row, in milliseconds: the time of a replay. */
   eventMs = NaN;
-  /** Whether event times are those of a replay, so that the page's own time is the better measure for a course. */
+  /** Whether event times are those of a replay, and ages mean nothing. */
   isReplay = false;
 
   #channels = new Map();
@@ -171,8 +168,8 @@ export class Store {
     const needed = instrument.next[kind];
     const lost = descriptor.missed ?? 0;
     instrument.next[kind] = seq;
-    // Rows that come again after `seq` bring the state themselves; an older snapshot must not turn it back.
-    if (snapshot !== null && !(needed > seq)) {
+    // What is before a row that was needed has been folded already: its snapshot is older than what is known.
+    if (snapshot !== null && (!(needed >= seq) || kind === "bars")) {
       this.#fold(channel, SNAPSHOT_PLACES[kind], new SnapshotRow(snapshot), 0);
     }
     instrument.version++;
@@ -242,18 +239,17 @@ export class Store {
     const { instrument, kind, scales } = channel;
     const timeMs = milliseconds(rows.at(places.time, row), scales.time);
     if (!(timeMs <= this.eventMs)) this.eventMs = timeMs;
-    const courseMs = this.isReplay || kind === "bars" ? performance.now() : timeMs;
     if (kind === "trades") {
       const price = rows.at(places.close ?? places.price, row);
       const high = places.high === undefined ? price : rows.at(places.high, row);
       const low = places.low === undefined ? price : rows.at(places.low, row);
       if (rows instanceof SnapshotRow === false) widen(instrument.day, high, low, timeMs);
-      instrument.price(price, instrument.priceScale, SOURCE.trades, timeMs, courseMs);
+      instrument.price(price, instrument.priceScale, SOURCE.trades, timeMs);
     } else if (kind === "quotes") {
       const bid = rows.at(places.bid_price, row);
       const ask = rows.at(places.ask_price, row);
       instrument.quote = { bid, bidSize: rows.at(places.bid_size, row), ask, askSize: rows.at(places.ask_size, row) };
-      instrument.price(middle(bid, ask), instrument.priceScale + 1, SOURCE.quotes, timeMs, courseMs);
+      instrument.price(middle(bid, ask), instrument.priceScale + 1, SOURCE.quotes, timeMs);
     } else {
       if (instrument.day !== null && timeMs < instrument.day.timeMs) return; // a bar that ended before the running one
       const value = (name) => rows.at(places[name], row);
@@ -266,7 +262,9 @@ export class Store {
         notional: value("notional"),
         count: value("count"),
       };
-      instrument.price(value("close"), instrument.priceScale, SOURCE.bars, NaN, courseMs);
+      // The close of a running bar is the last trade: as new as any row, and all there is of a symbol out of view.
+      const source = instrument.source === SOURCE.trades ? SOURCE.trades : SOURCE.bars;
+      instrument.price(value("close"), instrument.priceScale, source, instrument.pricedAt);
     }
   }
 }

@@ -51,6 +51,33 @@ async def test_golden_frames_are_decoded_to_their_decimals(serve: Serve, open_ta
         assert dict(zip(names, columns, strict=True)) == expect["columns"], vector["name"]
 
 
+async def test_golden_control_messages_are_decoded(serve: Serve, open_tab: OpenTab) -> None:
+    vectors = [each for each in json.loads(VECTORS.read_text()) if "message" in each["expect"]]
+    assert vectors
+    tab = await open_tab(serve(["AAPL"]).url)
+
+    decoded = await tab.page.evaluate(
+        f"""async (frames) => {{
+            {CODEC} {BYTES}
+            const plain = (key, value) => (typeof value === "bigint" ? `${{value}}n` : value);
+            return frames.map((hex) => JSON.stringify(decode(bytes(hex)), plain));
+        }}""",
+        [each["frame_hex"] for each in vectors],
+    )
+
+    for vector, found in zip(vectors, decoded, strict=True):
+        assert json.loads(found) == as_javascript(vector["expect"]["message"]), vector["name"]
+
+
+def as_javascript(value: Any) -> Any:
+    """Return a value with whole numbers that a double doesn't hold as text, with the n that a BigInt has."""
+    if isinstance(value, dict):
+        return {key: as_javascript(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [as_javascript(each) for each in value]
+    return f"{value}n" if isinstance(value, int) and abs(value) > 2**53 - 1 else value
+
+
 async def test_columns_of_any_base_and_width_are_decoded_exactly(serve: Serve, open_tab: OpenTab) -> None:
     choose = random.Random(5)
     frames, expected = [], []

@@ -31,6 +31,7 @@ async def test_a_page_that_was_cut_off_resumes_where_it_was(serve: Serve, open_t
 
     await tab.sees("AAPL last", "103.00")
     await tab.sees("AAPL volume", "400")
+    await until(lambda: len(subscriptions(server, "trades")) == 2)
     resumed = subscriptions(server, "trades")[-1]
     assert resumed["since"] == {"AAPL": 2, "MSFT": 0}
     assert resumed["epoch"] == "first"
@@ -105,6 +106,7 @@ async def test_an_unreadable_message_is_counted_and_what_was_in_it_asked_for_aga
 
     await tab.sees("AAPL last", "101.00")
     await tab.sees("AAPL volume", "200")
+    await until(lambda: len(subscriptions(server, "trades")) == 2)
     assert subscriptions(server, "trades")[-1]["since"] == {"AAPL": 1}
     await tab.becomes(
         "() => document.getElementById('complete-text').textContent.endsWith('0 lost, 1 unreadable')", True
