@@ -131,17 +131,17 @@ def test_entries_are_joined_where_nobody_stands_and_dropped_behind_everybody() -
 
 
 def test_what_was_joined_is_not_mistaken_for_the_last_flush_in_it() -> None:
-    flushes, updates = Flushes(TRADES, random.Random(2)), TickUpdates()
-    newest = -1
+    updates = TickUpdates()
+    newest = MOST_ENTRIES + 4
+    for number in range(newest + 1):
+        updates.append(block_of(TRADES, number, [(0, number, 0, [(number, 5, 1)])]))
 
-    for _ in range(MOST_ENTRIES + 3):
-        newest = flushes.number
-        if block := flushes.another():
-            updates.append(block)
-    updates.since(newest)  # one client takes the last flush alone
-    updates.keep({-1, flushes.number})
+    last = updates_of(updates.since(newest - 1))  # one client takes the last flush alone
+    updates.keep({-1, newest})
 
-    assert updates_of(updates.since(-1)) == flushes.since(-1)
+    assert len(updates) == 1
+    assert last == [(0, newest, 0, (newest, 5, 5, 5, 5, 1, 5, 1))]
+    assert updates_of(updates.since(-1)) == [(0, 0, 0, (newest, 5, 5, 5, 5, newest + 1, 5 * newest + 5, newest + 1))]
 
 
 def test_clients_at_positions_between_which_nothing_came_share_an_update() -> None:
