@@ -147,6 +147,28 @@ def test_what_a_free_socket_took_at_once_does_not_lift_the_limit_later(outbox: O
     assert outbox.overflowed
 
 
+def test_what_has_waited_beyond_the_limit_does_not_lift_it_once_it_is_sent(outbox: Outbox) -> None:
+    Socket(outbox)
+    outbox.blocked = True
+    outbox.offer_beyond_limit(message(0, 5000))
+    outbox.drain()
+    outbox.blocked = True
+
+    outbox.offer(message(1, LIMIT + 100))
+
+    assert outbox.overflowed
+
+
+def test_a_socket_that_took_less_and_has_room_again_gets_the_rest(outbox: Outbox) -> None:
+    taken: list[bytes] = []
+    outbox.write = lambda data: taken.append(data[:10]) or len(taken[-1])
+
+    outbox.offer(message(1) + message(2) + message(3))
+
+    assert taken == [message(1), message(2), message(3)]
+    assert outbox.is_free
+
+
 def test_what_waits_beyond_the_limit_is_bounded_too(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "MOST_EXEMPT", 10_000)
     outbox.blocked = True
