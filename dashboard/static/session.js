@@ -1,6 +1,6 @@
 // The conversation with the server: says what is wanted, takes in what comes, resumes where it was cut off.
 
-import { Rows, decode, isData } from "./codec.js";
+import { Rows, decode, encode, isData } from "./codec.js";
 import { Connection } from "./connection.js";
 
 const PING_MS = 1_000;
@@ -210,9 +210,11 @@ export class Session {
   }
 
   #want(kind, symbols, more) {
-    const positions = this.#resumes && kind !== "bars" ? this.#store.positions(kind) : new Map();
-    const resume = positions.size > 0 ? { since: positions, epoch: this.welcome.epoch } : {};
-    this.#command({ op: "subscribe", kind, symbols, mode: "conflated", ...resume, ...more });
+    const command = { op: "subscribe", kind, symbols, mode: "conflated", ...more };
+    const since = this.#resumes && kind !== "bars" ? this.#store.positions(kind, symbols) : new Map();
+    const resuming = { ...command, since, epoch: this.welcome.epoch };
+    const fits = since.size > 0 && encode(resuming).length < this.welcome.limits.message_bytes;
+    this.#command(fits ? resuming : command); // without positions, the snapshots are the state
   }
 
   /** Subscribe the symbols that came into view, unsubscribe those that left it. */

@@ -193,11 +193,12 @@ export class Store {
     }
   }
 
-  /** Return by symbol the next row that is needed of a kind, to resume from. */
-  positions(kind) {
+  /** Return, of these symbols or of all (`*`), the next row that is needed of a kind, to resume from. */
+  positions(kind, symbols) {
     const since = new Map();
-    for (const { symbol, next } of this.instruments.values()) {
-      if (next[kind] !== undefined) since.set(symbol, next[kind]);
+    for (const symbol of symbols[0] === "*" ? this.instruments.keys() : symbols) {
+      const next = this.instruments.get(symbol)?.next[kind];
+      if (next !== undefined) since.set(symbol, next);
     }
     return since;
   }
