@@ -166,7 +166,7 @@ LAYOUTS = (
     Layout("lean-bars", "bars", "QuantConnect LEAN bars with decimal prices",
            ("midnight", "number", "number", "number", "number", "number"), _OHLCV, check="bars"),
     Layout("lean-equity-daily", "bars", "QuantConnect LEAN US equity bars of a day or an hour",
-           ("minutes", "int", "int", "int", "int", "int"), _OHLCV, price_shift=4, check="bars"),
+           ("minutes", *["int"] * 5), _OHLCV, zone="America/New_York", price_shift=4, check="bars"),
     Layout("lean-quote-ticks", "quotes", "QuantConnect LEAN FXCM quotes",
            ("midnight", "number", "number"), {"time": 0, "bid_price": 1, "ask_price": 2},
            zone="UTC-05", check="quotes"),

@@ -93,11 +93,18 @@ def _text_plan(table: Table, roles: Mapping[str, int], said: SaidTime) -> TimePl
     columns = (roles["date"], roles["time"]) if "date" in roles else (roles["time"],)
     if format_.has_day:
         # A day alone means that day of UTC, in any zone: bars of a day start at multiples of 86400 s.
-        return TimePlan(columns, format=format_, zone=Zone(said.zone if format_.has_clock else "UTC"))
+        is_days = not format_.has_clock or _are_midnights(format_, _joined(table, roles))
+        return TimePlan(columns, format=format_, zone=Zone("UTC" if is_days else said.zone))
     day = said.day or date_of(table.path)
     if day is None:
         raise BadFileError(f"{table.path}: its times tell no day, nor does its name; say it with --date")
     return TimePlan(columns, format=format_, zone=Zone(said.zone), midnight=True, day=day)
+
+
+def _are_midnights(format_: TimeFormat, cells: Sequence[str]) -> bool:
+    """Return whether these are several days, each at midnight."""
+    times = {format_.parse(cell) for cell in cells if format_.matches(cell)}
+    return len(times) > 1 and not any(time % DAY_NS for time in times)
 
 
 def _joined(table: Table, roles: Mapping[str, int]) -> list[str]:

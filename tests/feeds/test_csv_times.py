@@ -194,6 +194,18 @@ async def test_a_day_alone_is_a_day_of_utc_in_any_zone(tmp_path: Path) -> None:
     assert replayed.rows()[0][1] == ns(datetime(2013, 3, 8))
 
 
+@pytest.mark.parametrize("step", [1, 24])
+async def test_days_at_midnight_are_days_of_utc_and_hours_follow_the_zone(tmp_path: Path, step: int) -> None:
+    path = tmp_path / "ibm.csv"
+    hours = [datetime(2013, 3, 7) + timedelta(hours=step * i) for i in range(3)]
+    path.write_text("".join(f"{hour:%Y%m%d %H:%M},1815200,1815200,1815200,1815200,9\n" for hour in hours))
+
+    replayed = await replay(path)
+
+    ahead = 0 if step == 24 else 5 * HOUR
+    assert [row[1:3] for row in replayed.rows()] == [(ns(hour) + ahead, Decimal("181.52")) for hour in hours]
+
+
 @pytest.mark.parametrize(
     ("stamp", "unit", "expected", "scale"),
     [
