@@ -12,7 +12,7 @@ import pytest
 
 from tests.stream.reference import Reader, Row, Truth, frames
 from ticker.broker.memory import MemoryBroker
-from ticker.columns import Ticks
+from ticker.columns import Block, Ticks, offsets_of
 from ticker.model import Channel, Instrument, Series
 from ticker.protocol.codec import Codec
 from ticker.protocol.native import MsgpackCodec
@@ -30,6 +30,24 @@ EPOCH = "9f2c51d0"
 START_S = 1_795_404_000
 INSTRUMENTS = (Instrument("AAPL"), Instrument("BTC", price_scale=1, size_scale=3, time_scale=9), Instrument("MSFT"))
 CODECS: tuple[Codec, ...] = (MsgpackCodec(), JsonCodec())
+TRADES = Series("trades")
+Run = tuple[int, int, int, Sequence[Row]]
+"""A symbol's number, that of its first row, how many were lost directly before, and the rows."""
+
+
+def block_of(number: int, runs: Sequence[Run], series: Series = TRADES) -> Block:
+    """Return the block of a flush, with these runs."""
+    symbols, seqs, missed, rows = zip(*runs, strict=True)
+    return Block(
+        series=series,
+        epoch=EPOCH,
+        number=number,
+        symbols=np.array(symbols),
+        offsets=offsets_of(np.array([len(run) for run in rows])),
+        seqs=np.array(seqs),
+        columns=tuple(np.array(column, np.int64) for column in zip(*(row for run in rows for row in run), strict=True)),
+        missed=np.array(missed) if any(missed) else None,
+    )
 
 
 class Peer:

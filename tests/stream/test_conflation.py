@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.stream.conftest import EPOCH, World
+from tests.stream.conftest import TRADES, World, block_of
 from tests.stream.reference import Row, summary
-from ticker.columns import Block, offsets_of
+from ticker.columns import Block
 from ticker.model import Channel, Series
 from ticker.stream.conflation import MOST_ENTRIES, BarUpdates, TickUpdates
 
-TRADES, QUOTES = Series("trades"), Series("quotes")
+QUOTES = Series("quotes")
 Update = tuple[int, int, int, Row]  # symbol, seq, missed, row
-
-
-def block_of(series: Series, number: int, runs: Sequence[tuple[int, int, int, Sequence[Row]]]) -> Block:
-    """Return a block of runs: symbol, seq, missed and rows of each."""
-    symbols, seqs, missed, rows = zip(*runs, strict=True)
-    columns = zip(*(row for run in rows for row in run), strict=True)
-    return Block(
-        series=series,
-        epoch=EPOCH,
-        number=number,
-        symbols=np.array(symbols),
-        offsets=offsets_of(np.array([len(run) for run in rows])),
-        seqs=np.array(seqs),
-        columns=tuple(np.array(column, np.int64) for column in columns),
-        missed=np.array(missed) if any(missed) else None,
-    )
 
 
 def updates_of(block: Block | None) -> list[Update]:
@@ -73,7 +56,7 @@ class Flushes:
             for place, row in enumerate(rows):
                 self.kept.append((self.number, symbol, seq + place, 0 if place else missed, row))
             self.next[symbol] = seq + len(rows)
-        return block_of(self.series, self.number, runs) if runs else None
+        return block_of(self.number, runs, self.series) if runs else None
 
     def since(self, number: int) -> list[Update]:
         """Return what is due to one who has got all flushes up to `number`."""
@@ -134,7 +117,7 @@ def test_what_was_joined_is_not_mistaken_for_the_last_flush_in_it() -> None:
     updates = TickUpdates()
     newest = MOST_ENTRIES + 4
     for number in range(newest + 1):
-        updates.append(block_of(TRADES, number, [(0, number, 0, [(number, 5, 1)])]))
+        updates.append(block_of(number, [(0, number, 0, [(number, 5, 1)])]))
 
     last = updates_of(updates.since(newest - 1))  # one client takes the last flush alone
     updates.keep({-1, newest})
@@ -146,7 +129,7 @@ def test_what_was_joined_is_not_mistaken_for_the_last_flush_in_it() -> None:
 
 def test_clients_at_positions_between_which_nothing_came_share_an_update() -> None:
     updates = TickUpdates()
-    updates.append(block_of(TRADES, 7, [(0, 0, 0, [(1, 5, 1)])]))
+    updates.append(block_of(7, [(0, 0, 0, [(1, 5, 1)])]))
 
     assert updates.since(2) is updates.since(6)
 
@@ -154,7 +137,7 @@ def test_clients_at_positions_between_which_nothing_came_share_an_update() -> No
 def test_a_sum_beyond_64_bits_is_told_as_a_float() -> None:
     updates = TickUpdates()
     for number in range(4):
-        updates.append(block_of(TRADES, number, [(0, number, 0, [(1, 3, 2**62)])]))
+        updates.append(block_of(number, [(0, number, 0, [(1, 3, 2**62)])]))
 
     block = updates.since(-1)
 
