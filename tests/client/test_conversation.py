@@ -255,3 +255,20 @@ def test_anything_before_the_welcome_is_wrong() -> None:
 
     with pytest.raises(ProtocolError, match="before the welcome"):
         conversation.receive(msgpack.packb({"type": "status", "state": "live"}))
+
+
+def test_what_one_connection_has_described_means_nothing_on_the_next() -> None:
+    server, conversation = Server(False), Conversation()
+    subscription = Subscription(request_of("A", "trades", "all", None, None), None, Inbox(1 << 30))
+    conversation.subscribe(subscription)
+    conversation.connected()
+    conversation.receive(msgpack.packb(server.welcome()))
+    conversation.receive(msgpack.packb(server.answer(*commands(conversation))))
+
+    conversation.lost()
+    conversation.connected()
+    conversation.receive(msgpack.packb(server.welcome()))
+
+    server.rows = 1
+    with pytest.raises(ProtocolError, match="channel 5, which was not described"):
+        conversation.receive(msgpack.packb(server.data(1)))

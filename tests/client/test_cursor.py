@@ -124,6 +124,9 @@ def test_a_gap_in_running_bars_begins_behind_the_one_that_was_seen() -> None:
     assert cursor.skip(9) == 0
     assert cursor.advance(9, columns(1)) == Step(0, 0, 1)
 
+    assert cursor.skip(12) == 2
+    assert cursor.advance(13, columns(1)) == Step(1, 0, 1)
+
 
 @pytest.mark.parametrize(
     ("kind", "conflated", "expected"),

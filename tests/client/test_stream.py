@@ -227,6 +227,33 @@ async def test_rows_that_left_the_history_are_counted_and_iterating_goes_on(serv
         assert subscription.missed == 7
 
 
+async def test_a_resume_that_begins_later_than_asked_is_told_even_if_the_server_does_not_say_so(server: Any) -> None:
+    async def script(peer: Any) -> None:
+        peer.welcome()
+        await peer.subscribed({"AAPL": 7}, seq=8, missed=0)
+        peer.trades(7, 8, 1)
+        await peer.gone()
+
+    server.plays(script)
+    told: list[MissedRows] = []
+    async with connect(server.url) as stream:
+        subscription = stream.subscribe("AAPL", since={"AAPL": Position("e1", 5)}, on_missed=told.append)
+        assert await numbers(subscription, 1) == [8]
+    assert [each.missed for each in told] == [3]
+
+
+async def test_a_resume_that_begins_earlier_than_asked_is_cut(server: Any) -> None:
+    async def script(peer: Any) -> None:
+        peer.welcome()
+        await peer.subscribed({"AAPL": 7}, seq=3, missed=0)
+        peer.trades(7, 3, 4)
+        await peer.gone()
+
+    server.plays(script)
+    async with connect(server.url) as stream:
+        assert await numbers(stream.subscribe("AAPL", since={"AAPL": Position("e1", 5)}), 2) == [5, 6]
+
+
 async def test_a_gap_is_told_at_its_place(server: Any) -> None:
     async def script(peer: Any) -> None:
         peer.welcome()
@@ -510,6 +537,7 @@ async def test_a_name_leaves_the_wildcard_and_comes_back_without_a_gap(server: A
         assert await numbers(everything, 2) == [0, 1]
         apple = stream.subscribe("AAPL")
         assert await numbers(apple, 2) == [2, 3]
+        assert set(everything.descriptions) == {"MSFT"}
 
         await apple.unsubscribe()
 
@@ -777,9 +805,33 @@ async def test_a_feed_that_had_ended_gives_its_history_until_a_heartbeat_says_th
     async def script(peer: Any) -> None:
         peer.welcome()
         await peer.subscribed({"AAPL": 7}, state="ended")
+        question = await peer.command("ping")
+        peer.send({"type": "pong", "id": question["id"], "time": 0, "rows": 0})
+        await peer.command("ping")
         peer.trades(7, 0, 2)
         peer.trades(7, 2, 1)
         peer.send({"type": "heartbeat", "time": 0, "rows": 3})
+        await peer.left()
+
+    server.plays(script)
+    async with connect(server.url) as stream:
+        subscription = await stream.subscribe("AAPL", since=0)
+        await stream.ping()
+        assert not subscription.is_finished
+        again = asyncio.ensure_future(stream.ping())
+
+        assert await numbers(subscription, 99) == [0, 1, 2]
+        again.cancel()
+
+
+async def test_who_has_caught_up_ends_with_the_feed_at_once(server: Any) -> None:
+    async def script(peer: Any) -> None:
+        peer.welcome()
+        await peer.subscribed({"AAPL": 7})
+        peer.trades(7, 0, 2)
+        peer.send({"type": "heartbeat", "time": 0, "rows": 2})
+        peer.trades(7, 2, 1)
+        peer.send({"type": "status", "state": "ended", "clock": None})
         await peer.gone()
 
     server.plays(script)

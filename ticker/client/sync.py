@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
+from ticker.client.conversation import Status
 from ticker.client.errors import MissedRows, SymbolsRefused
 from ticker.client.stream import connect
 from ticker.client.subscription import Subscription
@@ -22,6 +23,7 @@ from ticker.model import Position
 class Reader(Iterator[Batch]):
     """Batches of one subscription, without `async`. `subscription` and `stream` are those behind it.
 
+    The arguments are those of `connect` and of `Stream.subscribe`; what these raise is raised here at once.
     Closed by `with`, by `close`, at the iteration's end, or when nobody holds it any more.
     """
 
@@ -40,10 +42,11 @@ class Reader(Iterator[Batch]):
         token: str | None = None,
         buffer_bytes: int = 1 << 20,
         patience_s: float | None = None,
+        on_status: Callable[[Status], object] | None = None,
     ) -> None:
         if _is_in_a_loop():
             raise RuntimeError("an event loop runs here already: use connect instead")
-        self.stream = connect(url, token=token, buffer_bytes=buffer_bytes, patience_s=patience_s)
+        self.stream = connect(url, token=token, buffer_bytes=buffer_bytes, patience_s=patience_s, on_status=on_status)
         self._runner = asyncio.Runner()
         self._loop = self._runner.get_loop()
         self._is_open = True
