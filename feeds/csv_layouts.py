@@ -26,22 +26,24 @@ QUANTITY = {
 }
 
 NAMES: Mapping[str, Sequence[str]] = {
-    "symbol": ("symbol", "sym", "ticker", "stock", "pair", "currencypair", "instrument", "instrumentid", "productid",
-               "product", "contract", "security", "ric"),
-    "price": ("price", "tradeprice", "lastprice", "lasttradeprice", "px", "p", "last", "lastpx"),
-    "size": ("size", "tradesize", "lastsize", "qty", "quantity", "tradeqty", "tradequantity", "amount", "volume", "vol",
-             "tradevolume", "lastqty", "shares", "sz", "q", "s", "v"),
-    "bid_price": ("bidprice", "bestbidprice", "bid", "bestbid", "bidpx", "bidpx00", "bidprice0", "bidprice1", "bp"),
-    "bid_size": ("bidsize", "bestbidsize", "bidqty", "bestbidqty", "bidquantity", "bidamount", "bidvolume", "bidsz",
-                 "bidsz00", "bidsize0", "bidsize1", "bs"),
-    "ask_price": ("askprice", "bestaskprice", "ask", "bestask", "askpx", "askpx00", "askprice0", "askprice1",
-                  "offer", "offerprice", "ofr", "ap"),
-    "ask_size": ("asksize", "bestasksize", "askqty", "bestaskqty", "askquantity", "askamount", "askvolume", "asksz",
-                 "asksz00", "asksize0", "asksize1", "offersize", "ofrsiz", "as"),
+    "symbol": ("symbol", "sym", "ticker", "stock", "pair", "currencypair", "instrumentname", "instrument", "instid",
+               "instrumentid", "productid", "product", "contract", "security", "ric", "symroot"),
+    "price": ("price", "tradeprice", "lastprice", "lasttradeprice", "execprice", "px", "p", "last", "lastpx"),
+    "size": ("size", "tradesize", "lastsize", "qty", "quantity", "tradeqty", "tradequantity", "execqty", "amount",
+             "baseamount", "baseqty", "basesize", "basevolume", "volume", "vol", "tradevolume", "lastqty", "shares",
+             "sz", "contracts", "lots", "q", "s", "v"),
+    "bid_price": ("bidprice", "bestbidprice", "bid", "bestbid", "bidpx", "bidpx00", "bidprice0", "bidprice1", "bid1",
+                  "bids0price", "bp"),
+    "bid_size": ("bidsize", "bestbidsize", "bidqty", "bestbidqty", "bidquantity", "bidamount", "bidvolume", "bidvol",
+                 "bidsz", "bidsz00", "bidsize0", "bidsize1", "bids0amount", "bids0size", "bs"),
+    "ask_price": ("askprice", "bestaskprice", "ask", "bestask", "askpx", "askpx00", "askprice0", "askprice1", "ask1",
+                  "asks0price", "offer", "offerprice", "ofr", "ap"),
+    "ask_size": ("asksize", "bestasksize", "askqty", "bestaskqty", "askquantity", "askamount", "askvolume", "askvol",
+                 "asksz", "asksz00", "asksize0", "asksize1", "asks0amount", "asks0size", "offersize", "ofrsiz", "as"),
     "open": ("open", "openprice", "o", "first"),
     "high": ("high", "highprice", "h", "max"),
     "low": ("low", "lowprice", "l", "min"),
-    "close": ("close", "closeprice", "c", "closelast", "last"),
+    "close": ("close", "closeprice", "c", "closelast", "last", "price"),
     "volume": ("volume", "vol", "v", "tickvol", "tickvolume", "basevolume", "qty", "quantity", "size"),
     "notional": ("notional", "quotevolume", "quoteassetvolume", "turnover", "dollarvolume"),
     "count": ("count", "trades", "tradecount", "tradescount", "numberoftrades", "numtrades", "transactions", "n"),
@@ -81,7 +83,7 @@ def time_rank(header: str) -> tuple[int, str] | None:
     unit = ""
     if len(cell) > 1 and cell[-1] in _UNITS:
         unit = _UNITS[cell.pop()]
-    if cell in (["window", "start"], ["unix"], ["epoch"], ["unixtime"], ["unixtimestamp"], ["opentime"]):
+    if cell in (["window", "start"], ["minute"], ["unix"], ["epoch"], ["unixtime"], ["unixtimestamp"], ["opentime"]):
         return 1, unit
     if cell in (["date"], ["day"], ["tradingday"]):
         return 2, unit

@@ -126,13 +126,16 @@ class Numbers:
         shift = scales[:1] - self.scale if one else scales[codes] - self.scale
         down, up = _TEN[np.maximum(-shift, 0)], _TEN[np.maximum(shift, 0)]
         values = self.values // down
-        bad = (values * down != self.values) | (np.abs(values) > LARGEST // up)
+        most = LARGEST // up
+        bad = (values * down != self.values) | (values > most) | (values < -most)
         values *= up
         for row, whole in self.wide.items():
-            ups, rest = divmod(
-                whole * 10 ** max(0, int(scales[codes[row]]) - self.scale),
-                10 ** max(0, self.scale - int(scales[codes[row]])),
-            )
-            bad[row] = bool(rest) or abs(ups) > LARGEST
-            values[row] = 0 if bad[row] else ups
+            shift_here = int(scales[codes[row]]) - self.scale
+            number, rest = divmod(whole * 10 ** max(shift_here, 0), 10 ** max(-shift_here, 0))
+            bad[row] = bool(rest) or abs(number) > LARGEST
+            values[row] = 0 if bad[row] else number
         return values, bad if bad.any() else None
+
+    @property
+    def any_negative(self) -> bool:
+        return bool((self.values < 0).any()) or any(whole < 0 for whole in self.wide.values())

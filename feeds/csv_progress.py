@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TextIO
 
 _WIDTH = 30
@@ -19,8 +22,18 @@ class Progress:
         self._before = 0
         self._next_s = 0.0
 
-    def read(self, path: str, done: int) -> None:
-        """Show that `done` bytes of a file were read."""
+    @contextmanager
+    def of(self, path: str) -> Iterator[Callable[[int], None]]:
+        """Return what shows that so many bytes of a file were read; at the end the line is cleared."""
+        try:
+            yield partial(self._show, path)
+        finally:
+            self._before += os.path.getsize(path)
+            if self._stream is not None:
+                self._stream.write("\r\x1b[K")
+                self._stream.flush()
+
+    def _show(self, path: str, done: int) -> None:
         now = time.monotonic()
         if self._stream is None or now < self._next_s:
             return
@@ -29,14 +42,3 @@ class Progress:
         bar = "█" * round(share * _WIDTH)
         self._stream.write(f"\r{bar:·<{_WIDTH}} {share:4.0%} {path.rsplit('/', 1)[-1][:40]}\x1b[K")
         self._stream.flush()
-
-    def finished(self, path: str) -> None:
-        """Take a file as read and clear the line."""
-        self._before += os.path.getsize(path)
-        self.close()
-
-    def close(self) -> None:
-        """Clear the line."""
-        if self._stream is not None:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()

@@ -170,7 +170,7 @@ class Reader(ABC, Generic[P]):
     def _fast_numbers(self, role: str, column: pa.Array) -> Numbers:
         # The column's own scale: that of a scan may have grown since the column was parsed.
         numbers = Numbers.of_decimals(column, column.type.scale + self.scales.shift(role))
-        if QUANTITY[role] in _NEVER_NEGATIVE and (numbers.values < 0).any():
+        if QUANTITY[role] in _NEVER_NEGATIVE and numbers.any_negative:
             raise Refused
         return numbers
 
@@ -274,7 +274,7 @@ class Reader(ABC, Generic[P]):
             time = slow_time(self.plan.time, [cells[i] for i in self.plan.time.columns])
         except ValueError as error:
             raise ValueError(f"time {error}") from None
-        if "." in cells[self.plan.time.columns[0]]:
+        if not cells[self.plan.time.columns[0]].strip().isdigit():
             self.whole_times = False
         return time
 

@@ -140,15 +140,23 @@ def _headed_roles(table: Table) -> tuple[dict[str, int], dict[int, str]]:
         starts = [i for i, name in enumerate(table.header) if layouts.words(name)[:1] in (["volume"], ["vol"])]
         roles.update({"volume": starts[0]} if starts else {})
     times = {i: rank for i, name in enumerate(table.header) if (rank := layouts.time_rank(name)) and table.column(i)}
+    if not times and not table.header[0] and _mostly("time", table.column(0)):
+        times[0] = (1, "")  # an index without a name, as pandas writes it
     if not times:
         return {}, {}
     ranked = sorted(times, key=lambda i: (times[i][0], i))
     roles["time"] = ranked[0]
     day = next((i for i in ranked if times[i][0] == 2), None)
-    clock = next((i for i in ranked if i != day and _is_clock(table.column(i))), None)
-    if day is not None and clock is not None and not any(len(cell) > 11 for cell in table.column(day)[:20]):
-        roles.update(date=day, time=clock)
+    if day is not None and not any(len(cell) > 11 for cell in table.column(day)[:20]):
+        others = [i for i in range(table.width) if i != day]
+        clocks = [i for i in ranked if i != day and _is_clock(table.column(i))]
+        clocks += [i for i in others if _mostly("clock", table.column(i))]
+        roles.update({"date": day, "time": clocks[0]} if clocks else {})
     return roles, {i: unit for i, (_, unit) in times.items() if unit}
+
+
+def _mostly(look: str, cells: Sequence[str]) -> bool:
+    return 2 * sum(bool(layouts.LOOKS[look].fullmatch(cell)) for cell in cells) > len(cells)
 
 
 def _is_clock(cells: Sequence[str]) -> bool:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Self
 
 from feeds.csv_layouts import ROLES
@@ -85,11 +84,11 @@ class CsvFeed(Feed):
         hints *= len(options.files) if len(hints) == 1 else 1
         plans = [recognise_file(path, each) for path, each in zip(options.files, hints, strict=True)]
         progress = Progress(options.files, sys.stderr)
-        self._facts = []
+        self._facts, self.bad_rows.count = [], 0
         for plan in plans:
             if options.scan:
-                facts = scan(plan, self.bad_rows, partial(progress.read, plan.path), self._stop.is_set)
-                progress.finished(plan.path)
+                with progress.of(plan.path) as on_read:
+                    facts = scan(plan, self.bad_rows, on_read, self._stop.is_set)
             else:
                 facts = look_ahead(plan, options.scale)
             _tell(facts)

@@ -218,7 +218,7 @@ def _known() -> tuple[TimeFormat, ...]:
         TimeFormat(text)
         for text in (
             *_DAYS,
-            *(day + sign + clock for day, sign, clock in product(_DAYS, (" ", "T", "-", ", ", ";"), _CLOCKS)),
+            *(day + sign + clock for day, sign, clock in product(_DAYS, (" ", "T", "-", "D", ", ", ";"), _CLOCKS)),
             *(
                 day + sign + clock + zone
                 for day, sign, clock, zone in product(_DAYS[:4], (" ", "T"), _CLOCKS[:2], ("%z", " %z"))

@@ -292,8 +292,8 @@ def test_the_bar_shows_on_a_terminal_only(tmp_path: Path) -> None:
 
     for stream in (terminal, pipe):
         progress = Progress((str(path),), stream)
-        progress.read(str(path), len(TEXT) // 2)
-        progress.finished(str(path))
+        with progress.of(str(path)) as on_read:
+            on_read(len(TEXT) // 2)
 
     assert "50% x.csv" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r\x1b[K")

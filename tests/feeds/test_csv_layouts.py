@@ -232,6 +232,11 @@ async def test_a_volume_that_is_missing_is_zero(tmp_path: Path) -> None:
         "ticker,conditions,participant_timestamp,price,sequence_number,sip_timestamp,size\nX,12,{ms}000000,1.5,1,9,2\n",
         "Date,Time,Price,Volume\n2024-08-08,23:54:15.342,1.5,2\n",
         "date,time,price,volume\n08/08/2024,23:54:15.342,$1.5,2\n",
+        "DATE,TIME_M,SYM_ROOT,SIZE,PRICE\n20240808,23:54:15.342,X,2,1.5\n",
+        "timestamp,symbol,side,size,price\n2024-08-08D23:54:15.342000000,X,Buy,2,1.5\n",
+        "time_exchange;time_coinapi;price;base_amount\n2024-08-08T23:54:15.342;2024-08-08T23:54:16;1.5;2\n",
+        ",price,size\n2024-08-08 23:54:15.342000+00:00,1.5,2\n",
+        "instrument_name,trade_id,side,price,size,created_time\nX,1,buy,1.5,2,{ms}\n",
         "# exported by hand\nunix,date,price,size\n{ms},2024-08-08 23:54:15,1.50,2.0\n",
         "{ms},1.5,2\n",
         "2024-08-08 23:54:15.342,1.5,2\n",
@@ -275,6 +280,9 @@ async def test_common_quotes_of_strangers_are_understood(tmp_path: Path, text: s
         "X,7,1,2,3,0.5,1723161600000000000\n",
         "https://www.CryptoDataDownload.com\nunix,date,symbol,open,high,low,close,Volume BTC,Volume USD\n"
         "1723161600,2024-08-09 00:00:00,X,1,3,0.5,2,7,14\n1723075200,2024-08-08 00:00:00,X,1,3,0.5,2,7,14\n",
+        "date,minute,high,low,open,close,volume\n2024-08-08,00:00,3,0.5,1,2,7\n2024-08-09,00:00,3,0.5,1,2,7\n",
+        '"Date","Price","Open","High","Low","Volume"\n"2024-08-09","2","1","3","0.5","7"\n'
+        '"2024-08-08","2","1","3","0.5","7"\n',
         "2024-08-08,1,3,0.5,2,7\n2024-08-09,1,3,0.5,2,7\n",
         "2024/08/08,00:00,1,3,0.5,2,7\n2024/08/09,00:00,1,3,0.5,2,7\n",
         "Datum;Open;High;Low;Close;Volume;Time\nx;1;3;0,5;2;7;2024-08-08\nx;1;3;0,5;2;7;2024-08-09\n",

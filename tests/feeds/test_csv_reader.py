@@ -10,13 +10,14 @@ from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feeds.csv_delimited import DelimitedReader
-from feeds.csv_numbers import exact
+from feeds.csv_numbers import Numbers, exact
 from feeds.csv_reader import Rows
 from feeds.csv_recognise import Hints, plan_of
 from feeds.csv_text import Piece, pieces
@@ -152,6 +153,30 @@ def test_text_is_taken_exactly(text: str) -> None:
 
     assert Decimal(whole).scaleb(-decimals) == decimal(text)
     assert decimals == 0 or whole % 10
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(-(10**24), 10**24)), min_size=1, max_size=30),
+    st.integers(0, 6),
+    st.lists(st.integers(0, 9), min_size=3, max_size=3),
+)
+def test_numbers_are_put_at_their_symbols_scales_or_refused(
+    rows: list[tuple[int, int]], scale: int, scales: list[int]
+) -> None:
+    codes = np.array([code for code, _ in rows])
+    pairs = [(whole, 0) for _, whole in rows]
+    column = pa.array([Decimal(whole) for whole, _ in pairs], pa.decimal128(38, 0)).cast(pa.decimal128(38, scale))
+
+    for numbers_ in (Numbers.of_pairs(pairs, scale), Numbers.of_decimals(column, scale)):
+        values, misfits = numbers_.at_scales(codes, np.array(scales))
+        needed = numbers_.decimals(codes, np.zeros(3, np.int64))
+
+        for i, (code, whole) in enumerate(rows):
+            fits = abs(whole * 10 ** scales[code]) < 2**63
+            assert (misfits is not None and misfits[i]) == (not fits)
+            assert not fits or values[i] == whole * 10 ** scales[code]
+        assert needed.tolist() == [0, 0, 0]
+        assert numbers_.any_negative == any(whole < 0 for _, whole in rows)
 
 
 @pytest.mark.parametrize(
