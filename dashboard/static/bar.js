@@ -89,7 +89,7 @@ export class Bar {
 
   #note() {
     const { welcome, refusal } = this.session;
-    if (refusal !== "") return `The server refused a command: ${refusal}`;
+    if (refusal !== "") return `The server refused: ${refusal}`;
     if (welcome === null) return this.#texts.get("note") ?? "";
     const has = (kind) => welcome.kinds.includes(kind);
     if (has("trades")) return "";
@@ -105,7 +105,7 @@ export class Bar {
     this.#write("feed", session.welcome?.feed ?? this.#texts.get("feed") ?? NOTHING);
     this.#write("clock-label", isReplay ? "Replay’s clock (UTC)" : "Clock (UTC)");
     this.#write("clock", isReplay ? dateAndTime(this.#replayTime()) : dateAndTime(health.now()).slice(-8));
-    this.#element("item-age").hidden = isReplay || Number.isNaN(health.ageMedian);
+    this.#element("item-age").hidden = isReplay;
     this.#write("age-median", milliseconds(health.ageMedian));
     this.#write("age-99", milliseconds(health.age99));
     this.#write("ticks", grouped(String(Math.round(health.rowsPerSecond))));

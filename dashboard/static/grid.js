@@ -19,8 +19,8 @@ class Lengths extends Map {
 }
 
 /**
- * `scroller` contains `table`. `on` has sort(columnId), watch(symbol), select(symbol) and open(symbol) for what a person
- * does; viewed(symbols) and built(columns) for what is shown now; changed() asks for a painting.
+ * `scroller` contains `table`. `on` has sort(columnId), watch(symbol) and select(symbol) for what a person does;
+ * viewed(symbols) and built(columns) for what is shown now; changed() asks for a painting.
  */
 export class Grid {
   selected = null; // a symbol
@@ -61,7 +61,6 @@ export class Grid {
     }
     table.append(this.#columnElements, this.#head, this.#above, this.#body, this.#below);
     this.#body.addEventListener("click", (event) => this.#clicked(event));
-    this.#body.addEventListener("dblclick", (event) => this.#opened(event));
     scroller.addEventListener("scroll", () => on.changed(), { passive: true });
     new ResizeObserver(() => this.#measure()).observe(scroller);
   }
@@ -263,10 +262,5 @@ export class Grid {
     if (symbol === undefined) return;
     if (event.target.closest(".star") !== null) this.#on.watch(symbol);
     else this.#on.select(symbol);
-  }
-
-  #opened(event) {
-    const symbol = event.target.closest("tr")?.dataset.symbol;
-    if (symbol !== undefined && event.target.closest(".star") === null) this.#on.open(symbol);
   }
 }

@@ -48,9 +48,9 @@ export class Health {
   rows({ counted, lost, timeMs }) {
     this.total += counted;
     this.lost += lost;
-    if (Number.isNaN(timeMs)) return;
+    if (Number.isNaN(timeMs)) return; // a bar: it has no age, and repeats trades
     this.#rows += counted;
-    this.#ages[this.#ageCount++ % AGES] = this.now() - timeMs;
+    if (this.#offsets.length > 0) this.#ages[this.#ageCount++ % AGES] = this.now() - timeMs;
   }
 
   missed(rows) {
@@ -85,9 +85,10 @@ export class Health {
     const seconds = Math.max(0.001, (performance.now() - then) / 1000);
     this.rowsPerSecond = (this.#rows - rows) / seconds;
     this.bytesPerSecond = (this.#bytes - bytes) / seconds;
+    if (this.#ageCount === 0) return; // nothing came: the last ages stand
     const ages = this.#ages.slice(0, Math.min(AGES, this.#ageCount)).sort();
-    this.ageMedian = ages.length > 0 ? Math.max(0, ages[Math.floor(ages.length / 2)]) : NaN;
-    this.age99 = ages.length > 0 ? Math.max(0, ages[Math.floor(ages.length * 0.99)]) : NaN;
+    this.ageMedian = Math.max(0, ages[Math.floor(ages.length / 2)]);
+    this.age99 = Math.max(0, ages[Math.floor(ages.length * 0.99)]);
     this.#ageCount = 0;
   }
 }

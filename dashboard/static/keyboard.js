@@ -1,6 +1,6 @@
 // Keys, for hands that stay on the keyboard. Those of the browser and of a field that is being written in are left alone.
 
-/** `on` has search, leave, watch, list, theme, help (without arguments), open(), move(rows), page(pages) and edge(isEnd). */
+/** `on` has search, leave, watch, list, theme and help (without arguments), move(rows), page(pages) and edge(isEnd). */
 export function listen(document, on) {
   const keys = {
     "/": () => on.search(),
@@ -9,7 +9,6 @@ export function listen(document, on) {
     l: () => on.list(),
     t: () => on.theme(),
     Escape: () => on.leave(),
-    Enter: () => on.open(),
     ArrowDown: () => on.move(1),
     ArrowUp: () => on.move(-1),
     PageDown: () => on.page(1),
@@ -22,9 +21,8 @@ export function listen(document, on) {
     if (document.querySelector("dialog[open]") !== null) return;
     const { target } = event;
     const isSearch = target.id === "search";
-    if (isSearch && !["Escape", "ArrowDown", "Enter"].includes(event.key)) return;
+    if (isSearch && !["Escape", "ArrowDown"].includes(event.key)) return;
     if (!isSearch && target.matches("input, select, textarea")) return;
-    if (event.key === "Enter" && target.matches("button, a")) return;
     const action = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (action === undefined) return;
     event.preventDefault();

@@ -91,11 +91,10 @@ const grid = new Grid(scroller, document.getElementById("grid"), {
   watch,
   viewed: (symbols) => session.look([...new Set([...symbols, ...watchlist.symbols])]),
   built: (columns) => {
-    controls?.paintColumns(columns);
+    controls.paintColumns(columns);
     grid.markSorted(listing.column, listing.descending);
   },
   select: (symbol) => grid.select(symbol, { focus: true }),
-  open: () => {},
   sort: (id) => {
     listing.sortBy(id);
     grid.markSorted(listing.column, listing.descending);
@@ -104,8 +103,7 @@ const grid = new Grid(scroller, document.getElementById("grid"), {
 });
 const session = new Session(streamUrl(location), store, health, changed);
 const bar = new Bar(document, session, health, store);
-let controls = null;
-controls = new Controls(document, {
+const controls = new Controls(document, {
   search: (text) => {
     listing.search(text.trim());
     scroller.scrollTop = 0;
@@ -127,7 +125,6 @@ listen(document, {
   theme: () => controls.switchTheme(),
   list: () => showList(!watchlist.isShown),
   watch: () => grid.selected !== null && watch(grid.selected),
-  open: () => {},
   leave: () => {
     controls.clearSearch();
     controls.search.blur();

@@ -111,7 +111,9 @@ export class Session {
       case "welcome":
         return this.#begin(message);
       case "subscribed":
-        return message.channels.forEach((descriptor) => this.#describe(descriptor));
+        message.channels.forEach((descriptor) => this.#describe(descriptor));
+        if (message.refused.length > 0) this.refusal = `${message.refused.length} symbols, ${message.refused[0].code}`;
+        return;
       case "channel":
         return this.#describe(message);
       case "status":

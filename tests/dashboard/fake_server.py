@@ -110,6 +110,11 @@ class FakeServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether somebody has subscribed all kinds that there are."""
+        return any({kind for kind, _ in each.modes} == set(self.kinds) for each in self.connections)
+
     def cut(self) -> None:
         """Cut all connections off without a word."""
         for connection in list(self.connections):

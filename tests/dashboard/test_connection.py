@@ -20,7 +20,7 @@ async def test_a_page_that_was_cut_off_resumes_where_it_was(serve: Serve, open_t
     server = serve(["AAPL", "MSFT"])
     server.trade("AAPL", "100.00")
     tab = await open_tab(server.url)
-    await tab.sees("AAPL last", "100.00")
+    await until(lambda: server.is_followed)
     server.trade("AAPL", "101.00")
     await tab.sees("AAPL last", "101.00")
 
@@ -98,7 +98,7 @@ async def test_an_unreadable_message_is_counted_and_what_was_in_it_asked_for_aga
     server = serve(["AAPL"])
     server.trade("AAPL", "100.00")
     tab = await open_tab(server.url)
-    await tab.sees("AAPL last", "100.00")
+    await until(lambda: server.is_followed)
     (connection,) = server.connections
 
     connection.send_rows = lambda *_, **__: connection.deliver(b"\x99\x07")

@@ -21,11 +21,13 @@ def wanted(server: Any, kind: str) -> tuple[str, int | None]:
     return command["mode"], command.get("interval_ms")
 
 
-async def test_rows_received_are_held_against_those_the_server_counted(serve: Serve, open_tab: OpenTab) -> None:
+async def test_rows_received_are_held_against_those_the_server_counted(
+    serve: Serve, open_tab: OpenTab, until: Until
+) -> None:
     server = serve(["AAPL"])
     server.trade("AAPL", "100.00")
     tab = await open_tab(server.url)
-    await tab.sees("AAPL last", "100.00")
+    await until(lambda: server.is_followed)
     server.trade("AAPL", "101.00")
     server.quote("AAPL", "100.99", "101.01")
     await tab.sees("complete-text", "3 rows, 0 lost")  # a trade, a quote, a bar
@@ -42,7 +44,7 @@ async def test_rows_received_are_held_against_those_the_server_counted(serve: Se
 async def test_the_age_of_data_is_measured_by_the_servers_clock(serve: Serve, open_tab: OpenTab) -> None:
     server = serve(["AAPL"])
     tab = await open_tab(server.url)
-    await tab.sees("state-text", "Live")
+    await tab.sees("complete-text", "0 rows, 0 lost")  # the clocks have been compared
 
     server.trade("AAPL", "100.00", at=server.now() - 7_500_000)
 
@@ -56,7 +58,7 @@ async def test_the_slider_changes_the_subscriptions_without_a_new_connection(
     server = serve(["AAPL"])
     server.trade("AAPL", "100.00")
     tab = await open_tab(server.url)
-    await tab.sees("AAPL last", "100.00")
+    await until(lambda: server.is_followed)
     assert wanted(server, "trades") == ("conflated", 250)
 
     await tab.page.focus("#rate")
@@ -80,7 +82,7 @@ async def test_a_hidden_page_asks_for_little_and_comes_back_with_the_state(
     server = serve(["AAPL"])
     server.trade("AAPL", "100.00")
     tab = await open_tab(server.url)
-    await tab.sees("AAPL last", "100.00")
+    await until(lambda: server.is_followed)
 
     await tab.page.evaluate(HIDE, True)
     await until(lambda: wanted(server, "quotes") == ("conflated", 5000))
