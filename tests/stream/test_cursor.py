@@ -1,0 +1,142 @@
+"""A reader that catches up: slices, the order between channels, and falling off. (Any position: see test_shelf.py.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from tests.stream.conftest import EPOCH, TRADES, block_of
+from ticker.columns import Block
+from ticker.model import Instrument
+from ticker.stream.cursor import Cursor, FellOff
+from ticker.stream.directory import Directory
+from ticker.stream.shelf import Shelf
+
+INSTRUMENTS = (Instrument("AAPL"), Instrument("BTC", time_scale=9), Instrument("MSFT"))
+SECOND = np.array([10**6, 10**9, 10**6])
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    """Return an empty shelf of trades of three symbols."""
+    return Shelf(TRADES, Directory(EPOCH, [TRADES], INSTRUMENTS))
+
+
+def put(shelf: Shelf, number: int, *times_s: float, symbols: Sequence[int] = (0, 1, 2)) -> None:
+    """Append a flush that has for each symbol one trade at each of these times."""
+    runs = []
+    for symbol in symbols:
+        rows = [(round(time_s * int(SECOND[symbol])), 1, 1) for time_s in times_s]
+        runs.append((symbol, int(shelf.next_seqs(np.array([symbol]))[0]), 0, rows))
+    shelf.append(block_of(number, runs), 0.0)
+
+
+def starts_s(block: Block | None) -> list[float]:
+    """Return the times, in seconds, at which the runs of a block begin."""
+    assert block is not None
+    return (block.columns[0][block.offsets[:-1]] / SECOND[block.symbols]).tolist()
+
+
+@pytest.fixture(params=[4, 256], ids=["settled", "tail"])
+def order(request: pytest.FixtureRequest, shelf: Shelf, shelf_sizes: Callable[..., None]) -> list[float]:
+    """Return when the runs of ten seconds begin, in the order in which they are read."""
+    shelf_sizes(rows=1 << 40, flushes=request.param, slice_rows=30)
+    for number in range(40):
+        put(shelf, number, 0.25 * number)
+    cursor = Cursor(shelf, np.arange(3), np.zeros(3, np.int64), SECOND)
+    times: list[float] = []
+    while (block := cursor.read()) is not None:
+        times += starts_s(block)
+    return times
+
+
+def test_channels_are_read_in_order_to_a_second(order: list[float]) -> None:
+    newest = -1.0
+    for time in order:
+        assert time > newest - 1
+        newest = max(newest, time)
+    assert newest >= 9
+
+
+def test_a_slice_ends_once_it_has_rows_enough(shelf: Shelf, shelf_sizes: Callable[..., None]) -> None:
+    shelf_sizes(rows=1 << 40, flushes=1 << 40, slice_rows=10)
+    for number in range(10):
+        put(shelf, number, 0.0, 0.1)
+    cursor = Cursor(shelf, np.arange(3), np.zeros(3, np.int64), SECOND)
+
+    sizes = []
+    while (block := cursor.read()) is not None:
+        sizes.append(len(block))
+
+    assert sizes == [12] * 5
+
+
+def test_rows_that_come_while_it_reads_are_read_too(shelf: Shelf) -> None:
+    put(shelf, 0, 0.0)
+    cursor = Cursor(shelf, np.array([1]), np.array([0]), SECOND)
+
+    first = cursor.read()
+    assert cursor.read() is None
+    put(shelf, 1, 1.0, 2.0)
+    second = cursor.read()
+
+    assert first is not None
+    assert second is not None
+    assert (first.seqs.tolist(), first.counts.tolist()) == ([0], [1])
+    assert (second.symbols.tolist(), second.seqs.tolist(), second.counts.tolist()) == ([1], [1], [2])
+    assert cursor.position(1) == 3
+
+
+def test_a_channel_that_is_dropped_is_read_no_more_and_cannot_fall_off(shelf: Shelf) -> None:
+    put(shelf, 0, 0.0)
+    cursor = Cursor(shelf, np.arange(3), np.zeros(3, np.int64), SECOND)
+
+    cursor.drop(np.array([0, 2]))
+    block = cursor.read()
+    shelf.evict(0.0)
+    put(shelf, 1, 1.0, symbols=[0])
+    shelf.evict(0.0)
+
+    assert block is not None
+    assert (block.symbols.tolist(), cursor.symbols.tolist()) == ([1], [1])
+    assert cursor.read() is None
+
+
+def test_who_needs_a_row_that_was_forgotten_is_told(shelf: Shelf) -> None:
+    put(shelf, 0, 0.0)
+    behind = Cursor(shelf, np.array([0]), np.array([0]), SECOND)
+    ahead = Cursor(shelf, np.array([0]), np.array([1]), SECOND)
+
+    shelf.evict(0.0)
+
+    with pytest.raises(FellOff):
+        behind.read()
+    assert ahead.read() is None
+
+
+def test_a_reader_in_the_middle_of_a_gap_is_told_what_is_left_of_it(shelf: Shelf) -> None:
+    put(shelf, 0, 0.0)
+    shelf.append(block_of(1, [(0, 6, 5, [(1, 1, 1)])]), 0.0)
+    cursor = Cursor(shelf, np.array([0]), np.array([4]), SECOND)
+
+    block = cursor.read()
+
+    assert block is not None
+    assert block.missed is not None
+    assert (block.seqs.tolist(), block.missed.tolist()) == ([6], [2])
+
+
+def test_symbols_that_appear_while_it_reads_do_not_disturb_it() -> None:
+    directory = Directory(EPOCH, [TRADES], INSTRUMENTS)
+    shelf = Shelf(TRADES, directory)
+    put(shelf, 0, 0.0)
+    cursor = Cursor(shelf, np.array([0]), np.array([1]), SECOND)
+
+    directory.add([Instrument("NEW")])
+    shelf.append(block_of(1, [(0, 1, 0, [(1, 1, 1)]), (3, 0, 0, [(1, 1, 1)])]), 0.0)
+    block = cursor.read()
+
+    assert block is not None
+    assert block.symbols.tolist() == [0]
