@@ -1,0 +1,157 @@
+"""The addresses of Alpaca's streams, and their handshake: the codec by Content-Type, credentials by header."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.iostream import IOStream
+from tornado.routing import Matcher, PathMatches, Rule
+from tornado.websocket import _WebSocketParams
+
+from ticker.protocol.alpaca import CRYPTO, STOCKS, Credentials, Offer
+from ticker.protocol.alpaca_codec import AlpacaCodec
+from ticker.protocol.alpaca_json import JsonAlpacaCodec
+from ticker.protocol.alpaca_msgpack import MsgpackAlpacaCodec
+from ticker.server.connections import Connections
+from ticker.server.handshake import HandshakeHandler
+from ticker.stream.alpaca_accounts import Accounts
+from ticker.stream.alpaca_session import AlpacaSession, Endpoint, Guest
+from ticker.stream.market import Market
+from ticker.stream.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+STOCK_FEEDS = ("iex", "sip", "delayed_sip")
+TEST_FEED = "test"
+DEFAULT_FEED = "iex"
+CRYPTO_LOCATIONS = ("us", "us-1", "us-2", "bs-1", "global")
+MESSAGE_BYTES = 1 << 20
+"""The largest request: some SDKs repeat all of a client's symbols in each."""
+
+
+class Streams:
+    """What is offered where: the endpoints by feed, and a pair of codecs for each market and asset class."""
+
+    def __init__(self, connections: Connections, accounts: Accounts, test: Market) -> None:
+        self.accounts = accounts
+        self.market = connections.market
+        self.connections = connections
+        self.params = _WebSocketParams(max_message_size=MESSAGE_BYTES)
+        stocks, crypto, for_test = _codecs(STOCKS, self.market), _codecs(CRYPTO, self.market), _codecs(STOCKS, test)
+        self.endpoints: dict[str, tuple[Endpoint, Mapping[str, AlpacaCodec]]] = {
+            **{feed: (Endpoint(feed, self.market, STOCKS), stocks) for feed in STOCK_FEEDS},
+            **{
+                f"crypto/{loc}": (Endpoint(f"crypto/{loc}", self.market, CRYPTO), crypto)
+                for loc in CRYPTO_LOCATIONS
+            },
+            TEST_FEED: (Endpoint(TEST_FEED, test, STOCKS), for_test),
+        }
+        self._history = {
+            each.asset_class: JsonAlpacaCodec(each.asset_class, self.market.directory) for each in (STOCKS, CRYPTO)
+        }
+        self._told = False
+
+    def routes(self) -> list[Rule]:
+        """Return the addresses of the streams; `/` is one for those only who ask for a WebSocket."""
+        feeds = "|".join((*STOCK_FEEDS, TEST_FEED))
+        locations = "|".join(map(re.escape, CRYPTO_LOCATIONS))
+        arguments = {"streams": self}
+        return [
+            Rule(PathMatches(rf"/(?:v2/)?(?P<feed>{feeds})"), AlpacaHandler, arguments),
+            Rule(PathMatches(rf"/v1beta3/(?P<feed>crypto/(?:{locations}))"), AlpacaHandler, arguments),
+            Rule(_UpgradeOfRoot(), AlpacaHandler, arguments),
+        ]
+
+    def codec_of_history(self, offer: Offer) -> JsonAlpacaCodec:
+        """Return what writes the rows of an asset class in answers to requests for history."""
+        return self._history[offer.asset_class]
+
+    def guest(self, request: HTTPServerRequest) -> Guest:
+        """Return who asks."""
+        peer = str(request.remote_ip)
+        guest = Guest(peer, is_loopback(peer), credentials_of(request.headers))
+        if not guest.is_local and self.accounts.is_open and not self._told:
+            self._told = True
+            log.warning("Alpaca clients of other machines, such as %s, need credentials: set --alpaca-key", peer)
+        return guest
+
+
+class AlpacaHandler(HandshakeHandler):
+    """Shakes hands with a client of an Alpaca stream."""
+
+    def initialize(self, streams: Streams) -> None:
+        self._streams = streams
+
+    async def get(self, feed: str = DEFAULT_FEED) -> None:
+        if self.refuses_origin():
+            return
+        if self._streams.accounts.are_too_many(str(self.request.remote_ip)):
+            self.refuse(429, "too many connections that have yet to authenticate")
+            return
+        self._feed = feed
+        await super().get(feed)
+
+    def hand_over(self, stream: IOStream) -> None:
+        streams = self._streams
+        endpoint, codecs = streams.endpoints[self._feed]
+        codec, guest = codecs[format_of(self.request.headers)], streams.guest(self.request)
+
+        def session(outbox: Outbox, now_s: float) -> AlpacaSession:
+            return AlpacaSession(endpoint, codec, outbox, streams.accounts, guest, now_s)
+
+        streams.connections.admit(stream, session, guest.peer, streams.params)
+
+
+class _UpgradeOfRoot(Matcher):
+    """Matches `/` for those who ask for a WebSocket: others get the page."""
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        asks = request.headers.get("Upgrade", "").lower() == "websocket"
+        return {} if asks and request.path == "/" else None
+
+
+def format_of(headers: HTTPHeaders) -> str:
+    """Return how a client wants to be spoken to: by its Content-Type, whatever frames it sends."""
+    content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return "msgpack" if content_type == "application/msgpack" else "json"
+
+
+def credentials_of(headers: HTTPHeaders) -> Credentials | None:
+    """Return what the headers of a request say about who asks; None if nothing."""
+    key = headers.get("APCA-API-KEY-ID")
+    if key is not None:
+        return Credentials.of(key, headers.get("APCA-API-SECRET-KEY", ""))
+    scheme, _, value = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return Credentials.of("oauth", value.strip())
+    if scheme.lower() == "basic":
+        try:
+            key, _, secret = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            return Credentials("", "")
+        return Credentials.of(key, secret)
+    return None
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether an address is this machine's own."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return bool((mapped or ip).is_loopback)
+
+
+def _codecs(offer: Offer, market: Market) -> Mapping[str, AlpacaCodec]:
+    return {
+        "msgpack": MsgpackAlpacaCodec(offer.asset_class, market.directory),
+        "json": JsonAlpacaCodec(offer.asset_class, market.directory),
+    }

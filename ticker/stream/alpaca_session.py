@@ -1,0 +1,208 @@
+"""One client's conversation on an Alpaca stream: connected, authenticated, subscribed, data. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ticker.protocol.alpaca import (
+    AUTHENTICATED,
+    CONNECTED,
+    AlpacaError,
+    Credentials,
+    Lists,
+    Offer,
+    Subscribe,
+    Unsubscribe,
+    parse,
+)
+from ticker.protocol.alpaca_codec import FRAME_BYTES, AlpacaCodec
+from ticker.protocol.messages import CloseCode
+from ticker.stream.alpaca_accounts import Accounts
+from ticker.stream.alpaca_subscriptions import AlpacaSubscriptions
+from ticker.stream.market import Market
+from ticker.stream.outbox import Outbox
+
+AUTH_S = 10.0
+"""How long a client may take to authenticate."""
+REFUSAL_S = 0.5
+"""After so long, and then with the next tick, wrong credentials are answered: about a second after they came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of a stream: `feed` names it, whatever alias was used; `offer` is what it has."""
+
+    feed: str
+    market: Market
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Who connects: the address, whether that is this machine's, and what the handshake's headers said."""
+
+    peer: str
+    is_local: bool
+    credentials: Credentials | None = None
+
+
+class AlpacaSession:
+    """What one client may do and is told. `now_s` is a monotonic time in seconds everywhere."""
+
+    __slots__ = (
+        "_account",
+        "_accounts",
+        "_closing",
+        "_codec",
+        "_endpoint",
+        "_full",
+        "_guest",
+        "_is_stranger",
+        "_opened_s",
+        "_refused_s",
+        "outbox",
+        "spoke_s",
+        "subscriptions",
+    )
+
+    def __init__(
+        self, endpoint: Endpoint, codec: AlpacaCodec, outbox: Outbox, accounts: Accounts, guest: Guest, now_s: float
+    ) -> None:
+        self._endpoint = endpoint
+        self._codec = codec
+        self._accounts = accounts
+        self._guest = guest
+        self.outbox = outbox
+        self.subscriptions = AlpacaSubscriptions(endpoint.market, codec, outbox, endpoint.offer)
+        self._closing: CloseCode | None = None
+        self.spoke_s = self._opened_s = now_s
+        self._account: str | None = None
+        self._refused_s: float | None = None
+        self._full = False
+        self._is_stranger = True
+        accounts.greet(guest.peer)
+
+    @property
+    def closing(self) -> CloseCode | None:
+        return self._closing
+
+    @closing.setter
+    def closing(self, code: CloseCode) -> None:
+        self._closing = code
+        self.subscriptions.close()
+
+    def open(self) -> None:
+        self._send(CONNECTED)
+        if self._guest.credentials is not None:
+            self._attempt(self._guest.credentials, self._opened_s)
+
+    def receive(self, data: str | bytes, now_s: float) -> None:
+        self._notice_overflow()
+        if self.closing is not None or self._refused_s is not None:
+            return
+        self.spoke_s = now_s
+        try:
+            request = parse(self._codec.decode(data), self._endpoint.market.directory.numbers.__contains__)
+            if isinstance(request, Credentials):
+                self._authenticate(request, now_s)
+                return
+            if self._account is None:
+                raise AlpacaError(401)
+            self._endpoint.offer.check(request.lists)
+            self._change(request)
+        except AlpacaError as error:
+            self._send(error.message)
+
+    def step(self) -> bool:
+        return False
+
+    def tick(self, now_s: float) -> None:
+        self._notice_overflow()
+        if self.closing is not None or self._account is not None:
+            return
+        if self._refused_s is not None:
+            if now_s - self._refused_s >= REFUSAL_S:
+                self._end(AlpacaError(402))
+        elif now_s - self._opened_s >= AUTH_S:
+            # Some SDKs never come back after 404. One that only found all places taken shall.
+            self._end(None if self._full else AlpacaError(404))
+
+    def announce(self, numbers: Sequence[int]) -> None:
+        if self.closing is None:
+            self.subscriptions.announce()
+
+    def tell_status(self) -> None:
+        """Say nothing: a feed's state has no message here."""
+
+    def say_goodbye(self, reconnect_ms: int) -> None:
+        """End: there is no message for it, and every client comes back by itself."""
+        if self.closing is None:
+            self.closing = CloseCode.GOING_AWAY
+
+    def last_words(self) -> bytes:
+        return self._codec.control(AlpacaError(407).message) if self.closing is CloseCode.TOO_SLOW else b""
+
+    def close(self) -> None:
+        self.outbox.close()
+        self.subscriptions.close()
+        self._is_no_stranger()
+        if self._account is not None:
+            self._accounts.leave(self._account, self._endpoint.feed)
+            self._account = None
+
+    def _attempt(self, credentials: Credentials, now_s: float) -> None:
+        """Authenticate by the handshake's headers."""
+        try:
+            self._authenticate(credentials, now_s)
+        except AlpacaError as error:
+            self._send(error.message)
+
+    def _authenticate(self, credentials: Credentials, now_s: float) -> None:
+        if self._account is not None:
+            raise AlpacaError(403)
+        if not self._accounts.know(credentials, self._guest.is_local):
+            self._refused_s = now_s
+            return
+        if self._endpoint.feed in self._accounts.plan.excluded:
+            raise AlpacaError(409)
+        self._full = not self._accounts.enter(credentials.key, self._endpoint.feed)
+        if self._full:
+            raise AlpacaError(406)
+        self._account = credentials.key
+        self._is_no_stranger()
+        self._send(AUTHENTICATED)
+
+    def _change(self, request: Subscribe | Unsubscribe) -> None:
+        """Subscribe or unsubscribe; tell the whole state before any row that follows from it."""
+        wanted: Lists
+        if isinstance(request, Subscribe):
+            wanted = self.subscriptions.with_more(request.lists)
+            if not self._accounts.plan.allows(wanted.get("trades", ()), wanted.get("quotes", ())):
+                raise AlpacaError(405)
+        else:
+            wanted = self.subscriptions.without(request.lists)
+        confirmation = self._codec.control(self._endpoint.offer.confirmation(wanted))
+        if len(confirmation) > FRAME_BYTES:
+            raise AlpacaError(405)
+        self.subscriptions.change(wanted)
+        self.outbox.offer(confirmation)
+        self.subscriptions.listen()
+
+    def _end(self, error: AlpacaError | None) -> None:
+        if error is not None:
+            self._send(error.message)
+        self.closing = CloseCode.UNAUTHENTICATED
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        self.outbox.offer(self._codec.control(message))
+
+    def _is_no_stranger(self) -> None:
+        if self._is_stranger:
+            self._is_stranger = False
+            self._accounts.part(self._guest.peer)
+
+    def _notice_overflow(self) -> None:
+        if self.outbox.overflowed and self.closing is None:
+            self.closing = CloseCode.TOO_SLOW
