@@ -1,0 +1,272 @@
+"""Who gets what of a flush, and when. (That nothing is lost or sent twice: see test_subscriptions.py.)"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+
+from tests.stream.conftest import CODECS, Peer, World
+from ticker.columns import Block
+from ticker.model import Channel, Instrument, Series
+from ticker.protocol.codec import Catalogue
+from ticker.protocol.native import MsgpackCodec
+from ticker.stream.conflation import MOST_ENTRIES
+
+AAPL, MSFT = Channel("trades", "AAPL"), Channel("trades", "MSFT")
+
+
+class CountingCodec(MsgpackCodec):
+    """Notes what it is asked to encode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoded: list[list[int]] = []
+
+    def encode(self, block: Block, catalogue: Catalogue) -> list[bytes]:
+        self.encoded.append(block.symbols.tolist())
+        return super().encode(block, catalogue)
+
+
+@pytest.fixture
+def codec() -> CountingCodec:
+    return CountingCodec()
+
+
+def updates(peers: Sequence[Peer], channel: Channel = AAPL) -> list[int]:
+    """Return how many data messages of a channel each peer got."""
+    return [peer.reader.listening[channel].updates for peer in peers]
+
+
+def test_a_block_is_encoded_once_for_all_audiences_and_only_where_someone_listens(
+    world: World, codec: CountingCodec
+) -> None:
+    for symbols in (["AAPL"], ["AAPL"], ["AAPL", "BTC"], ["BTC"]):
+        world.connect(codec).subscribe(*symbols)
+
+    for symbol in ("AAPL", "BTC", "MSFT"):
+        world.trade(symbol)
+        world.quote(symbol)
+    world.flush()
+
+    assert codec.encoded == [[0, 1]]
+
+
+def test_an_update_is_encoded_once_for_all_of_an_interval(world: World, codec: CountingCodec) -> None:
+    peers = [world.connect(codec) for _ in range(4)]
+    for peer in peers:
+        peer.subscribe("AAPL", mode="conflated", interval_ms=100)
+    for _ in range(3):
+        world.trade("AAPL")
+        world.flush()
+
+    world.hub.conflate(100)
+
+    assert codec.encoded == [[0]]
+    assert updates(peers) == [1] * 4
+
+
+def test_clients_with_the_same_channels_get_the_same_bytes(world: World) -> None:
+    peers = [world.connect() for _ in range(3)]
+    for peer in peers:
+        peer.subscribe("AAPL", "MSFT")
+    world.trade("AAPL")
+    world.trade("MSFT")
+
+    world.flush()
+
+    assert peers[0].received[-1] is peers[1].received[-1] is peers[2].received[-1]
+
+
+def test_a_market_without_listeners_encodes_and_remembers_nothing(world: World, codec: CountingCodec) -> None:
+    peer = world.connect(codec)
+    peer.subscribe("AAPL")
+    peer.subscribe("*", kind="bars", interval_s=1, mode="conflated")
+    peer.unsubscribe("*")
+    peer.unsubscribe("*", kind="bars")
+
+    for _ in range(5):
+        world.trade("AAPL")
+        world.advance(1)
+        world.flush()
+
+    assert codec.encoded == []
+    assert world.hub.intervals_ms == []
+    assert len(world.hub.bars[Series("bars", 1)]) == 0
+
+
+def test_each_interval_ends_for_its_own_clients_only(world: World) -> None:
+    peers = [world.connect() for _ in range(2)]
+    for peer, interval_ms in zip(peers, (50, 250), strict=True):
+        peer.subscribe("AAPL", mode="conflated", interval_ms=interval_ms)
+    for _ in range(5):
+        world.trade("AAPL")
+        world.flush()
+        world.hub.conflate(50)
+
+    world.hub.conflate(250)
+
+    assert updates(peers) == [5, 1]
+    assert [peer.reader.rows for peer in peers] == [5, 5]
+    assert sorted(world.hub.intervals_ms) == [50, 250]
+
+
+def test_an_interval_that_nobody_listens_at_ends_without_effect(world: World) -> None:
+    world.hub.conflate(50)
+
+    assert world.hub.intervals_ms == []
+
+
+def test_one_who_joins_between_two_ends_of_an_interval_gets_only_what_came_since(world: World) -> None:
+    first, second = world.connect(), world.connect()
+    first.subscribe("AAPL", mode="conflated")
+    world.hub.conflate(250)
+    world.trade("AAPL")
+    world.flush()
+    second.subscribe("AAPL", mode="conflated")
+    world.trade("AAPL")
+    world.flush()
+
+    world.hub.conflate(250)
+
+    assert (first.reader.rows, second.reader.rows) == (2, 1)
+    assert updates([first, second]) == [1, 1]
+
+
+def test_a_stalled_client_does_not_slow_its_neighbours(world: World) -> None:
+    stalled, reading = world.connect(), world.connect()
+    for peer in (stalled, reading):
+        peer.subscribe("AAPL", mode="conflated", interval_ms=50)
+    stalled.block()
+
+    for _ in range(10):
+        world.trade("AAPL")
+        world.flush()
+        world.hub.conflate(50)
+
+    assert updates([reading]) == [10]
+    stalled.free()
+    world.hub.conflate(50)
+    assert updates([stalled, reading]) == [2, 10]
+    assert stalled.reader.rows == 10
+
+
+def test_what_is_remembered_is_bounded_while_clients_stall(world: World) -> None:
+    peers = [world.connect() for _ in range(3)]
+    for number, peer in enumerate(peers):
+        peer.subscribe("AAPL", "MSFT", mode="conflated", interval_ms=50)
+        peer.subscribe("AAPL", kind="bars", interval_s=1, mode="conflated", interval_ms=50)
+        for _ in range(number):
+            world.trade("AAPL")
+            world.flush()
+            world.hub.conflate(50)
+        peer.block()
+    most = 0
+
+    for _ in range(300):
+        world.trade("AAPL")
+        world.trade("MSFT")
+        world.advance(0.7)
+        world.flush()
+        world.hub.conflate(50)
+        most = max(most, len(world.hub._ticks[Series("trades")]), len(world.hub.bars[Series("bars", 1)]))
+
+    assert most <= MOST_ENTRIES + 2 * len(peers) + 2
+    world.settle_down()
+    assert all(count <= 2 for count in updates(peers, MSFT))  # a blocked socket takes one more
+    assert len(world.hub._ticks[Series("trades")]) == 0
+
+
+def test_what_is_remembered_is_bounded_however_many_flushes_an_interval_has(world: World) -> None:
+    peer = world.connect()
+    peer.subscribe("AAPL", mode="conflated", interval_ms=5000)
+    most = 0
+
+    for _ in range(1000):
+        world.trade("AAPL")
+        world.flush()
+        most = max(most, len(world.hub._ticks[Series("trades")]))
+    world.hub.conflate(5000)
+
+    assert most <= 100
+    assert (updates([peer]), peer.reader.rows) == ([1], 1000)
+
+
+def test_audiences_are_served_a_slice_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticker.stream.hub.SLICE_CLIENTS", 4)
+    world = World(defers=True)
+    peers = [world.connect() for _ in range(10)]
+    for number, peer in enumerate(peers):
+        peer.subscribe(*(["AAPL"] if number < 7 else ["AAPL", "MSFT"]))
+
+    world.trade("AAPL")
+    world.flush()
+    served = [sum(updates(peers))]
+    while world.do_deferred():
+        served.append(sum(updates(peers)))
+
+    assert served[0] < 10
+    assert served[-1] == 10
+    assert all(later - earlier < 2 * 4 for earlier, later in pairwise(served))
+
+
+def test_an_audience_that_is_reached_late_gets_all_flushes_at_once_and_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ticker.stream.hub.SLICE_CLIENTS", 1)
+    world = World(defers=True)
+    peers = [world.connect() for _ in range(3)]
+    for peer, symbols in zip(peers, (["AAPL"], ["AAPL", "BTC"], ["AAPL", "MSFT"]), strict=True):
+        peer.subscribe(*symbols)
+
+    for _ in range(5):
+        world.trade("AAPL")
+        world.flush()
+    while world.do_deferred():
+        pass
+
+    assert [peer.reader.rows for peer in peers] == [5, 5, 5]
+    assert len(peers[2].received) == 3 + 1  # welcome, answer, status, one piece
+
+
+def test_one_who_leaves_before_its_turn_gets_what_it_is_due_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticker.stream.hub.SLICE_CLIENTS", 1)
+    world = World(defers=True)
+    peers = [world.connect() for _ in range(4)]
+    for peer in peers:
+        peer.subscribe("AAPL")
+    world.trade("AAPL")
+    world.flush()
+    waiting = [peer for peer in peers if not peer.reader.rows]
+
+    for peer in waiting:
+        peer.unsubscribe("AAPL")
+
+    assert len(waiting) >= 2
+    assert [peer.reader.rows for peer in peers] == [1] * 4
+    assert {peer.last["type"] for peer in waiting} == {"unsubscribed"}
+
+
+def test_one_that_is_widened_while_it_waits_gets_all_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticker.stream.hub.SLICE_CLIENTS", 1)
+    world = World(defers=True)
+    peers = [world.connect(CODECS[0]) for _ in range(3)]
+    peers[0].subscribe("MSFT")
+    for peer in peers[1:]:
+        peer.subscribe("*")
+        peer.unsubscribe("BTC")
+    for _ in range(3):
+        world.trade("AAPL")
+        world.flush()
+
+    late = world.connect()
+    late.subscribe("AAPL")
+    world.trade("AAPL")
+    world.flush()
+    world.announce(Instrument("NEW"))
+    world.trade("NEW")
+    world.flush()
+    world.settle_down()
+
+    assert [peer.reader.rows for peer in (*peers, late)] == [0, 5, 5, 1]
