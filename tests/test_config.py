@@ -29,6 +29,8 @@ DEFAULTS: dict[str, Any] = {
     "outbox_mib": 16,
     "stall_s": 30,
     "heartbeat_s": 10,
+    "alpaca_key": "",
+    "alpaca_plan": "none",
     "log_level": "info",
 }
 
@@ -92,7 +94,8 @@ def test_options_without_arguments_are_the_default_settings() -> None:
 
 
 def test_every_setting_has_an_option_and_a_variable() -> None:
-    given: dict[str, Any] = {"host": "::1", "port": 1, "log_level": "debug", **dict.fromkeys(list(DEFAULTS)[2:-1], 7.5)}
+    texts = {"host": "::1", "alpaca_key": "K:S,K2:a:b", "alpaca_plan": "free", "log_level": "debug"}
+    given: dict[str, Any] = dict.fromkeys(DEFAULTS, 7.5) | {"port": 1} | texts
 
     options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
     variables = {f"TICKER_{name.upper()}": str(value) for name, value in given.items()}
@@ -114,6 +117,8 @@ def test_every_setting_has_an_option_and_a_variable() -> None:
         ("heartbeat_s", [0.1, 3600]),
         ("log_level", ["debug", "info", "warning", "error"]),
         ("host", ["localhost", "::", "0.0.0.0"]),
+        ("alpaca_key", ["", "PK:abc", "PK:a:b", "PK:abc,oauth:token"]),
+        ("alpaca_plan", ["none", "free"]),
     ],
 )
 def test_values_in_range_are_taken(name: str, right: list[Any]) -> None:

@@ -32,9 +32,12 @@ class _Rule:
     most: float = math.inf
     whole: bool = False
     words: tuple[str, ...] = ()
+    pattern: str = ""
 
     @property
     def expected(self) -> str:
+        if self.pattern:
+            return f"expected {self.metavar}, several with commas between"
         if self.words:
             return f"expected one of {', '.join(self.words)}"
         if self.metavar != "N":
@@ -42,6 +45,8 @@ class _Rule:
         return f"expected a {'whole ' if self.whole else ''}number between {self.least:,} and {self.most:,}"
 
     def allows(self, value: object) -> bool:
+        if self.pattern:
+            return isinstance(value, str) and re.fullmatch(self.pattern, value) is not None
         if self.words:
             return value in self.words
         if self.metavar != "N":
@@ -88,6 +93,18 @@ class Settings:
     heartbeat_s: float = _setting(
         10, "a client that was sent nothing for so long gets a heartbeat", least=0.1, most=3600
     )
+    alpaca_key: str = _setting(
+        "",
+        "credentials that Alpaca clients need; without any, all are right for those on this machine",
+        metavar="KEY:SECRET",
+        pattern=r"([^\s:,]+:[^\s,]+(,[^\s:,]+:[^\s,]+)*)?",
+    )
+    alpaca_plan: str = _setting(
+        "none",
+        "the vendor's limits for Alpaca clients; free is one connection per key and stream, and 30 symbols",
+        metavar="PLAN",
+        words=("none", "free"),
+    )
     log_level: str = _setting("info", "how much is logged to stderr", metavar="LEVEL", words=LOG_LEVELS)
 
     def __post_init__(self) -> None:
@@ -117,7 +134,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
                 metavar=metavar,
                 type=rule.parse,
                 default=field.default,
-                help=f"{rule.help} (default: %(default)s)",
+                help=rule.help if field.default == "" else f"{rule.help} (default: %(default)s)",
             )
 
 

@@ -16,11 +16,17 @@ from ticker.config import Settings
 from ticker.feed import FatalFeedError, Feed
 from ticker.intake import Intake
 from ticker.model import KINDS, Instrument, Series
+from ticker.protocol.alpaca import Credentials
 from ticker.protocol.messages import CONFLATION_MS
 from ticker.protocol.native import MsgpackCodec
 from ticker.protocol.text import JsonCodec
+from ticker.server import alpaca_rest
+from ticker.server.alpaca import Streams
+from ticker.server.alpaca_test_market import AlpacaTestMarket
 from ticker.server.app import Server
 from ticker.server.connections import Connections
+from ticker.stream.alpaca_accounts import PLANS, Accounts
+from ticker.stream.alpaca_days import Days
 from ticker.stream.bars import Bars
 from ticker.stream.batcher import Batcher
 from ticker.stream.directory import Directory
@@ -56,12 +62,14 @@ class Node:
         self._assemble(list(instruments))
         settings = self._settings
         pages = dashboard.files()
-        self._server = Server(self._connections, pages, dashboard.HEADERS, settings.host, settings.port)
+        alpaca = [*self._alpaca.routes(), *alpaca_rest.routes(self._alpaca)]
+        self._server = Server(self._connections, pages, dashboard.HEADERS, settings.host, settings.port, alpaca)
         supervisor = Supervisor(self._feed, self._intake, self._clock, settings.stall_s, self._change_state)
         self._tasks = [
             asyncio.create_task(supervisor.run()),
             asyncio.create_task(self._flush_on_time()),
             asyncio.create_task(self._tick()),
+            asyncio.create_task(self._alpaca_test.run()),
         ]
         for task in self._tasks:
             task.add_done_callback(_tell_failure)
@@ -89,7 +97,7 @@ class Node:
         self._hub = Hub(self._directory, self._history, bars, asyncio.get_running_loop().call_soon)
         broker = MemoryBroker()
         broker.subscribe(lambda blocks: self._history.append(blocks, clock.monotonic()))
-        broker.subscribe(self._hub.publish)
+        broker.subscribe(Days(self._directory, self._hub.publish).publish)
         self._batcher = Batcher(self._directory, bars, broker.publish)
         self._market = Market(
             feed_name=feed.name,
@@ -105,6 +113,9 @@ class Node:
         )
         outbox_bytes = int(settings.outbox_mib * MIB)
         self._connections = Connections(self._market, [MsgpackCodec(), JsonCodec()], clock, outbox_bytes)
+        self._alpaca_test = AlpacaTestMarket(clock)
+        accounts = Accounts(_credentials(settings.alpaca_key), PLANS[settings.alpaca_plan])
+        self._alpaca = Streams(self._connections, accounts, self._alpaca_test.market)
         announce = self._connections.announce
         self._intake = Intake(self._batcher, self._connections, announce, clock, at_once=settings.flush_ms == 0)
 
@@ -157,6 +168,12 @@ class Node:
 def _tell_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (failure := task.exception()) is not None:
         log.critical("a part of the server has ended that should not: restart it", exc_info=failure)
+
+
+def _credentials(text: str) -> list[Credentials]:
+    """Return the credentials of `--alpaca-key`."""
+    pairs = (each.partition(":") for each in text.split(",") if each)
+    return [Credentials.of(key, secret) for key, _, secret in pairs]
 
 
 def series_of(feed: Feed) -> list[Series]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
+from tornado.routing import Rule
 from tornado.web import Application, RequestHandler
 
 from ticker.server import rest
@@ -76,7 +77,7 @@ class NotFound(_Plain):
 
 
 class Server:
-    """The listening server. Raises OSError when it can't listen."""
+    """The listening server. `more` are addresses of other dialects. Raises OSError when it can't listen."""
 
     def __init__(
         self,
@@ -85,10 +86,11 @@ class Server:
         page_headers: Mapping[str, str],
         host: str,
         port: int,
+        more: Sequence[Rule] = (),
     ) -> None:
         self._host = host
         self._http = HTTPServer(
-            _application(connections, pages, page_headers),
+            _application(connections, pages, page_headers, more),
             max_header_size=HEADER_BYTES,
             max_body_size=BODY_BYTES,
             idle_connection_timeout=IDLE_S,
@@ -117,7 +119,7 @@ class Server:
 
 
 def _application(
-    connections: Connections, pages: Mapping[str, PageFile], page_headers: Mapping[str, str]
+    connections: Connections, pages: Mapping[str, PageFile], page_headers: Mapping[str, str], more: Sequence[Rule]
 ) -> Application:
     market = connections.market
     routes: list[Any] = [
@@ -125,6 +127,7 @@ def _application(
         (r"/healthz", rest.Resource, {"market": market, "answer": rest.health}),
         (r"/api/symbols", rest.Resource, {"market": market, "answer": rest.symbols}),
         (r"/api/snapshot", rest.Resource, {"market": market, "answer": rest.snapshot}),
+        *more,
     ]
     routes += [(re.escape(path), Page, {"file": file, "headers": page_headers}) for path, file in pages.items()]
     return Application(routes, default_handler_class=NotFound)
