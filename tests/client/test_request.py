@@ -87,6 +87,19 @@ def test_a_wildcard_whose_positions_fit_is_one_command() -> None:
     assert len(command["since"]) == 1000
 
 
+def test_a_wildcard_with_more_positions_names_the_first_of_them_before() -> None:
+    since = {f"SYMBOL{i}": i for i in range(100)}
+
+    *named, wildcard = commands(Request(None), since, message_bytes=2048)
+
+    assert len(named) > 1
+    for command in named:
+        assert command["symbols"] == list(command["since"])
+    assert wildcard["symbols"] == ["*"]
+    assert wildcard["since"]
+    assert {symbol: seq for command in (*named, wildcard) for symbol, seq in command["since"].items()} == since
+
+
 def test_unsubscribing_says_what_and_of_which_bars() -> None:
     assert list(Request(("A",), "bars").unsubscribe(60, 262144)) == [
         {"op": "unsubscribe", "kind": "bars", "symbols": ["A"], "interval_s": 60}

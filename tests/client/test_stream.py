@@ -544,6 +544,34 @@ async def test_a_name_leaves_the_wildcard_and_comes_back_without_a_gap(server: A
         assert await numbers(everything, 1) == [4]
 
 
+async def test_a_name_comes_back_to_the_wildcard_even_if_the_connection_is_lost_on_the_way(
+    server: Any, quick: Any
+) -> None:
+    async def first(peer: Any) -> None:
+        peer.welcome()
+        await peer.subscribed({"MSFT": 9})
+        await peer.subscribed({"AAPL": 7})
+        peer.trades(7, 0, 2)
+        await peer.command("subscribe")
+        peer.cut()
+
+    async def second(peer: Any) -> None:
+        peer.welcome()
+        command = await peer.subscribed({"AAPL": 7}, seq=2)
+        assert (command["symbols"], command["since"]) == (["*"], {"AAPL": 2, "MSFT": 0})
+        peer.trades(7, 2, 1)
+        await peer.gone()
+
+    server.plays(first, second)
+    async with connect(server.url, backoff=quick) as stream:
+        everything, apple = stream.subscribe("*"), stream.subscribe("AAPL")
+        assert await numbers(apple, 2) == [0, 1]
+
+        await apple.unsubscribe()
+
+        assert await numbers(everything, 1) == [2]
+
+
 async def test_names_are_asked_for_before_the_wildcard_again(server: Any, quick: Any) -> None:
     async def first(peer: Any) -> None:
         peer.welcome()
