@@ -16,7 +16,7 @@ class Time(int):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One row in a control message: a list in msgpack, a map by column name in JSON. A float is a sum beyond 64 bits."""
+    """One row in a control message: a list in msgpack, a map by column in JSON. A float is a sum beyond 64 bits."""
 
     names: tuple[str, ...]
     scales: tuple[int, ...]

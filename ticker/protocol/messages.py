@@ -14,7 +14,7 @@ CONFLATION_MS = (50, 100, 250, 500, 1000, 5000)
 
 
 class CloseCode(IntEnum):
-    """Ways in which a connection ends (protocol, section 5), and what a client does then."""
+    """Ways in which a connection ends (protocol, section 9), and what a client does then."""
 
     GOING_AWAY = 1001  # back after reconnect_ms
     TOO_BIG = 1009

@@ -1,7 +1,7 @@
-"""The subprotocol `ticker.v1.msgpack`: maps for control, arrays of packed columns for data (protocol, section 3).
+"""The subprotocol `ticker.v1.msgpack`: maps for control, arrays of packed columns for data (protocol, section 5).
 
-A block is encoded at once: minima and maxima of all runs by `reduceat`, each column narrowed once per width in use; what
-is left for each run is slicing bytes and one msgpack call.
+A block is encoded at once: minima and maxima of all runs by `reduceat`, each column narrowed once per width in use;
+what is left for each run is slicing bytes and one msgpack call.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ _SPANS = np.array([0, 2**8 - 1, 2**16 - 1, 2**32 - 1], np.uint64)
 def _rows_of(block: Block, rows: slice) -> int:
     if block.conflated and block.series.kind != "bars":
         return int(block.columns[-1][rows].sum())
-    return rows.stop - rows.start
+    return int(rows.stop - rows.start)
 
 
 def _beyond_64_bits(block: Block, number: int, rows: slice) -> Array | None:

@@ -1,4 +1,4 @@
-"""The subprotocol `ticker.v1.json`: the same messages as text, for tools and for reading along (protocol, section 3)."""
+"""The subprotocol `ticker.v1.json`: the same messages as text, for tools and to read along (protocol, section 6)."""
 
 from __future__ import annotations
 
