@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -33,6 +34,8 @@ ANSWER_BYTES = 1_000_000
 """What an answer may occupy, so that it stays below 1 MiB."""
 REFUSED_BYTES = 600_000
 """What the list of refused symbols may occupy of it."""
+REFUSAL_BYTES = 45
+"""What one of them occupies besides the symbol."""
 ID_CHARACTERS = 1000
 SECONDS_AT_LIMIT = 10
 """In so many consecutive seconds a client may pass the limit of commands before it is closed."""
@@ -97,10 +100,7 @@ class Session:
         try:
             message = self._codec.decode(data)
             self._count(message, now_s)
-            command = parse(message)
-            if isinstance(command.id, str) and len(command.id) > ID_CHARACTERS:
-                raise CommandError("bad_request", f"id: expected at most {ID_CHARACTERS} characters")
-            self._answer(command)
+            self._obey(parse(message))
         except CommandError as error:
             self._refuse(error)
             if self._limited_seconds >= SECONDS_AT_LIMIT:
@@ -154,6 +154,16 @@ class Session:
         self.outbox.close()
         self.subscriptions.close()
 
+    def _obey(self, command: Command) -> None:
+        """Do and answer a command. Raises CommandError with its `id`, unless that is what is wrong with it."""
+        if isinstance(command.id, str) and len(command.id) > ID_CHARACTERS:
+            raise CommandError("bad_request", f"id: expected at most {ID_CHARACTERS} characters")
+        try:
+            self._answer(command)
+        except CommandError as error:
+            error.id = command.id
+            raise
+
     def _answer(self, command: Command) -> None:
         match command:
             case Subscribe():
@@ -164,7 +174,7 @@ class Session:
                 self.subscriptions.listen()
             case Symbols():
                 symbols, more = self._market.directory.page(command.prefix, command.after, command.limit)
-                fitting = self._fitting(symbols, ANSWER_BYTES)
+                fitting = _fitting(symbols, ANSWER_BYTES)
                 self._reply("symbols", {"symbols": fitting, "more": more or fitting != symbols}, command)
             case Ping():
                 time = Time(self._market.now_ns())
@@ -178,7 +188,7 @@ class Session:
             self._check_refusals_fit(command.symbols)
         same_epoch = command.epoch == self._market.directory.epoch
         described, refused = self.subscriptions.subscribe(slot, command.symbols, command.since, same_epoch)
-        refused = self._fitting(refused, REFUSED_BYTES)
+        refused = _fitting(refused, REFUSED_BYTES)
         first = described[:ANSWER_CHANNELS]
         answer = self._framed("subscribed", {"channels": first, "refused": refused}, command)
         while len(answer) > ANSWER_BYTES:
@@ -200,18 +210,8 @@ class Session:
         refused = [symbol for symbol in symbols if symbol not in self._market.directory.numbers]
         if len(self.subscriptions) + len(symbols) > self._market.limits.channels:
             refused = list(symbols)
-        if self._size([{"symbol": symbol, "code": "unknown_symbol"} for symbol in refused]) > REFUSED_BYTES:
+        if _size(refused) + REFUSAL_BYTES * len(refused) > REFUSED_BYTES:
             raise CommandError("bad_request", "symbols: too many at once, of which too few can be had")
-
-    def _fitting(self, items: list[T], size: int) -> list[T]:
-        """Return as many of the first items as occupy at most `size` bytes in an answer."""
-        while items and self._size(items) > size:
-            items = items[: len(items) // 2]
-        return items
-
-    def _size(self, items: Sequence[object]) -> int:
-        """Return how many bytes these items occupy in an answer."""
-        return len(self._codec.control({"items": items})) if items else 0
 
     def _series(self, kind: str, interval_s: int | None) -> Series:
         """Return the series that a command means. Raises CommandError."""
@@ -264,3 +264,15 @@ class Session:
         if error.id is not None:
             message["id"] = error.id
         self.send(message | {"code": error.code, "message": error.message})
+
+
+def _fitting(items: list[T], size: int) -> list[T]:
+    """Return as many of the first items as occupy at most `size` bytes in an answer."""
+    while items and _size(items) > size:
+        items = items[: len(items) // 2]
+    return items
+
+
+def _size(items: Sequence[object]) -> int:
+    """Return how many bytes these items occupy in an answer at most: no codec writes more than this."""
+    return len(json.dumps(items))
