@@ -6,9 +6,11 @@ It rests on nothing of ours: the page is an ordinary client of the public protoc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files as resources
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 CONTENT_TYPES: Mapping[str, str] = {
     ".css": "text/css; charset=utf-8",
@@ -53,11 +55,32 @@ class File:
 
 
 def files() -> dict[str, File]:
-    """Read the page's files. Return them by URL path: `/` is the page itself, `/static/…` all that it loads."""
+    """Read the page's files. Return them by URL path: `/` is the page itself, `/static/…` all that it loads.
+
+    The chart library is among them if it is installed, under a name that changes with it.
+    """
     static = resources(__name__) / "static"
     found = {
         f"/static/{entry.name}": File(entry.read_bytes(), CONTENT_TYPES[PurePath(entry.name).suffix])
         for entry in static.iterdir()
         if PurePath(entry.name).suffix in CONTENT_TYPES
     }
-    return {"/": found.pop("/static/index.html"), **dict(sorted(found.items()))}
+    page = found.pop("/static/index.html")
+    library = _chart_library()
+    if library is not None:
+        path = f"/static/chart-{sha256(library).hexdigest()[:16]}.js"
+        found[path] = File(library, CONTENT_TYPES[".js"], "public, max-age=31536000, immutable")
+        page = replace(page, body=page.body.replace(_NO_LIBRARY, _NO_LIBRARY.replace(b'""', f'"{path}"'.encode())))
+    return {"/": page, **dict(sorted(found.items()))}
+
+
+_NO_LIBRARY = b'<meta name="chart-library" content="">'
+
+
+def _chart_library() -> bytes | None:
+    """Return Lightweight Charts as its vendor made it, out of the package litecharts; None where that is missing."""
+    try:
+        package = distribution("litecharts")
+    except PackageNotFoundError:
+        return None
+    return Path(str(package.locate_file("litecharts/js/lightweight-charts.js"))).read_bytes()

@@ -19,7 +19,8 @@ class Lengths extends Map {
 }
 
 /**
- * `scroller` contains `table`. `on` has sort(columnId), watch(symbol) and select(symbol) for what a person does;
+ * `scroller` contains `table`. `on` has sort(columnId), watch(symbol) and select(symbol, isMeant) for what a person does
+ * (`isMeant`: it was chosen by a click, not passed by);
  * viewed(symbols) and built(columns) for what is shown now; changed() asks for a painting.
  */
 export class Grid {
@@ -99,7 +100,7 @@ export class Grid {
     const at = this.#instruments.findIndex((each) => each.symbol === this.selected);
     const from = at < 0 ? Math.floor(this.#scroller.scrollTop / this.#rowHeight) - Math.sign(rows) : at;
     const to = Math.min(this.#instruments.length - 1, Math.max(0, from + rows));
-    this.#on.select(this.#instruments[to].symbol);
+    this.#on.select(this.#instruments[to].symbol, false);
   }
 
   get rowsInView() {
@@ -261,6 +262,6 @@ export class Grid {
     const symbol = event.target.closest("tr")?.dataset.symbol;
     if (symbol === undefined) return;
     if (event.target.closest(".star") !== null) this.#on.watch(symbol);
-    else this.#on.select(symbol);
+    else this.#on.select(symbol, true);
   }
 }

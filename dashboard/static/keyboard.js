@@ -1,6 +1,6 @@
 // Keys, for hands that stay on the keyboard. Those of the browser and of a field that is being written in are left alone.
 
-/** `on` has search, leave, watch, list, theme and help (without arguments), move(rows), page(pages) and edge(isEnd). */
+/** `on` has search, leave, watch, list, theme, open and help (without arguments), move(rows), page(pages) and edge(isEnd). */
 export function listen(document, on) {
   const keys = {
     "/": () => on.search(),
@@ -8,6 +8,7 @@ export function listen(document, on) {
     w: () => on.watch(),
     l: () => on.list(),
     t: () => on.theme(),
+    Enter: () => on.open(),
     Escape: () => on.leave(),
     ArrowDown: () => on.move(1),
     ArrowUp: () => on.move(-1),
@@ -23,6 +24,7 @@ export function listen(document, on) {
     const isSearch = target.id === "search";
     if (isSearch && !["Escape", "ArrowDown"].includes(event.key)) return;
     if (!isSearch && target.matches("input, select, textarea")) return;
+    if (event.key === "Enter" && target.matches("button, a, select")) return;
     const action = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (action === undefined) return;
     event.preventDefault();

@@ -3,6 +3,7 @@
 import { Bar } from "./bar.js";
 import { streamUrl } from "./connection.js";
 import { Controls } from "./controls.js";
+import { Detail } from "./detail.js";
 import { Grid } from "./grid.js";
 import { Health } from "./health.js";
 import { listen } from "./keyboard.js";
@@ -42,6 +43,7 @@ function paint(now) {
     ratio: devicePixelRatio,
     colors,
   });
+  detail.paint();
   bar.paintState();
   if (now - healthAt >= 990) {
     healthAt = now;
@@ -82,6 +84,10 @@ function watch(symbol) {
   applyWatchlist();
 }
 
+function lookAt(symbol) {
+  if (session.welcome !== null) detail.open(symbol, session.welcome.intervals);
+}
+
 function keepAddress() {
   history.replaceState(null, "", watchlist.hash || location.pathname + location.search);
 }
@@ -94,7 +100,10 @@ const grid = new Grid(scroller, document.getElementById("grid"), {
     controls.paintColumns(columns);
     grid.markSorted(listing.column, listing.descending);
   },
-  select: (symbol) => grid.select(symbol, { focus: true }),
+  select: (symbol, isMeant) => {
+    grid.select(symbol, { focus: true });
+    if (isMeant || detail.isOpen) lookAt(symbol);
+  },
   sort: (id) => {
     listing.sortBy(id);
     grid.markSorted(listing.column, listing.descending);
@@ -102,6 +111,7 @@ const grid = new Grid(scroller, document.getElementById("grid"), {
   },
 });
 const session = new Session(streamUrl(location), store, health, changed);
+const detail = new Detail(document, store, { focus: (symbol, interval) => session.focus(symbol, interval), changed });
 const bar = new Bar(document, session, health, store);
 const controls = new Controls(document, {
   search: (text) => {
@@ -115,6 +125,7 @@ const controls = new Controls(document, {
   themed: () => {
     colors = readColors(document);
     grid.redraw();
+    detail.redraw(colors);
     changed();
   },
 });
@@ -125,7 +136,9 @@ listen(document, {
   theme: () => controls.switchTheme(),
   list: () => showList(!watchlist.isShown),
   watch: () => grid.selected !== null && watch(grid.selected),
+  open: () => grid.selected !== null && lookAt(grid.selected),
   leave: () => {
+    if (detail.isOpen) return detail.close();
     controls.clearSearch();
     controls.search.blur();
     grid.select(null);

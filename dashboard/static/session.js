@@ -45,6 +45,8 @@ export class Session {
   #followed = new Set(); // symbols that are subscribed by name, in a large market
   #followsAll = true;
   #resumes = false; // whether this connection goes on in the epoch of the one before
+  #focus = null; // the symbol that is looked at closely, and the interval of its bars
+  #named = new Set(); // symbols that are subscribed by name, beside the wildcard
   #isSettled = false; // whether the symbols are known, and so how to follow them
 
   constructor(url, store, health, changed) {
@@ -72,6 +74,29 @@ export class Session {
   look(symbols) {
     this.#view = symbols;
     if (this.welcome !== null && this.#isSettled && !this.#followsAll) this.#followView();
+  }
+
+  /** Look closely at a symbol: all its trades, and its bars of an interval from as far back as there are; null: at none. */
+  focus(symbol, interval) {
+    const before = this.#focus;
+    this.#focus = symbol === null ? null : { symbol, interval };
+    if (this.welcome === null || !this.#isSettled) return;
+    if (before !== null && before.interval !== this.#store.dayInterval && this.#has("bars")) {
+      this.#command({ op: "unsubscribe", kind: "bars", symbols: [before.symbol], interval_s: before.interval });
+    }
+    if (before !== null && before.symbol !== symbol && this.#has("trades")) this.#want("trades", [before.symbol], this.#manner);
+    this.#followFocus();
+  }
+
+  #followFocus() {
+    if (this.#focus === null) return;
+    const { symbol, interval } = this.#focus;
+    if (!this.#store.instruments.has(symbol)) return;
+    this.#named.add(symbol);
+    if (this.#has("trades")) this.#want("trades", [symbol], document.hidden ? this.#manner : { mode: "all" });
+    if (!this.welcome.intervals.includes(interval)) return;
+    const since = new Map([[symbol, 0]]);
+    this.#want("bars", [symbol], { interval_s: interval, interval_ms: this.#rate, since, epoch: this.welcome.epoch });
   }
 
   /** Send a command and return its id. */
@@ -145,6 +170,8 @@ export class Session {
     this.#isSettled = false;
     this.#followsAll = true;
     this.#followed.clear();
+    this.#named.clear();
+    this.#store.dayInterval = this.#has("bars") ? dayInterval(welcome.intervals) : 0;
     if (this.#has("bars")) this.#followDays();
     else this.#settle();
     this.#ping();
@@ -184,7 +211,7 @@ export class Session {
 
   #followDays(more = {}) {
     this.#want("bars", ["*"], {
-      interval_s: dayInterval(this.welcome.intervals),
+      interval_s: this.#store.dayInterval,
       interval_ms: this.#followsAll ? this.#rate : Math.max(this.#rate, SLOW_MS),
       ...more,
     });
@@ -198,8 +225,12 @@ export class Session {
   }
 
   #followTicks() {
+    this.#followFocus();
     if (!this.#followsAll) return this.#followView();
     for (const kind of this.#tickKinds) this.#want(kind, ["*"], this.#manner);
+    // The wildcard leaves the named in their manner: those that are looked at no longer.
+    const named = [...this.#named].filter((symbol) => symbol !== this.#focus?.symbol);
+    if (named.length > 0 && this.#has("trades")) this.#want("trades", named, this.#manner);
   }
 
   get #tickKinds() {
@@ -222,12 +253,14 @@ export class Session {
   /** Subscribe the symbols that came into view, unsubscribe those that left it. */
   #followView() {
     const view = new Set(this.#view);
-    const left = [...this.#followed].filter((symbol) => !view.has(symbol));
+    const focused = this.#focus?.symbol;
+    const left = [...this.#followed].filter((symbol) => !view.has(symbol) && symbol !== focused);
     const come = this.#view.filter((symbol) => !this.#followed.has(symbol) && this.#store.instruments.has(symbol));
     this.#followed = new Set([...this.#followed].filter((symbol) => view.has(symbol)).concat(come));
     for (const kind of this.#tickKinds) {
       for (const symbols of chunks(left)) this.#command({ op: "unsubscribe", kind, symbols });
-      for (const symbols of chunks(come)) this.#want(kind, symbols, this.#manner);
+      const wanted = kind === "trades" ? come.filter((symbol) => symbol !== focused) : come;
+      for (const symbols of chunks(wanted)) this.#want(kind, symbols, this.#manner);
     }
   }
 

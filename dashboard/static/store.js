@@ -90,6 +90,7 @@ class Channel {
     this.instrument = instrument;
     this.kind = descriptor.kind;
     this.conflated = descriptor.mode === "conflated";
+    this.interval = descriptor.interval_s;
     this.width = descriptor.columns.length;
     this.scales = Object.create(null);
     this.places = Object.create(null);
@@ -133,6 +134,11 @@ export class Store {
   /** Whether event times are those of a replay, and ages mean nothing. */
   isReplay = false;
 
+  /** The interval of bars that are the days. */
+  dayInterval = 0;
+  /** Who looks closely at one symbol, or null: has `symbol`, take(channel, rows, row) and, at a new epoch, forget(). */
+  closely = null;
+
   #channels = new Map();
 
   /** A connection begins: channels are to be described anew, and a new epoch forgets all. Return whether it is new. */
@@ -143,6 +149,7 @@ export class Store {
       this.epoch = epoch;
       this.eventMs = NaN;
       for (const instrument of this.instruments.values()) instrument.forget();
+      this.closely?.forget();
     }
     return isNew;
   }
@@ -163,17 +170,23 @@ export class Store {
     const channel = new Channel(descriptor, instrument);
     this.#channels.set(descriptor.channel, channel);
     instrument.isDescribed = true;
+    const told = snapshot === null ? null : new SnapshotRow(snapshot);
+    if (kind === "bars" && told !== null && this.closely?.symbol === symbol) this.closely.take(channel, told, 0);
+    if (this.#isOtherBars(channel)) return 0;
     if (kind !== "quotes") instrument.sizeScale = channel.scales.volume ?? channel.scales.size;
     instrument.priceScale = channel.scales.close ?? channel.scales.price ?? channel.scales.bid_price;
     const needed = instrument.next[kind];
     const lost = descriptor.missed ?? 0;
     instrument.next[kind] = seq;
     // What is before a row that was needed has been folded already: its snapshot is older than what is known.
-    if (snapshot !== null && (!(needed >= seq) || kind === "bars")) {
-      this.#fold(channel, SNAPSHOT_PLACES[kind], new SnapshotRow(snapshot), 0);
-    }
+    if (told !== null && (!(needed >= seq) || kind === "bars")) this.#fold(channel, SNAPSHOT_PLACES[kind], told, 0);
     instrument.version++;
     return kind === "bars" ? 0 : lost;
+  }
+
+  /** Bars of an interval that are not the days: only who looks closely wants them. */
+  #isOtherBars({ kind, interval }) {
+    return kind === "bars" && interval !== this.dayInterval;
   }
 
   #instrument(symbol) {
@@ -219,6 +232,10 @@ export class Store {
     if (channel === undefined) return null;
     if (rows.width !== channel.width) throw new Error(`${rows.width} columns instead of ${channel.width}`);
     const { instrument, kind, countPlace } = channel;
+    if (this.closely?.symbol === instrument.symbol && kind !== "quotes") {
+      for (let row = 0; row < rows.n; row++) this.closely.take(channel, rows, row);
+    }
+    if (this.#isOtherBars(channel)) return { counted: rows.n, lost: 0, timeMs: NaN };
     let counted = 0;
     let seq = rows.seq;
     const needed = instrument.next[kind] ?? seq;

@@ -202,6 +202,8 @@ class FakeServer:
         self, kind: str, symbol: str, mode: str, since: int | None
     ) -> tuple[dict[str, Any], list[list[int]]]:
         """Return what `subscribed` says of a channel, and the row of a resume, if there is one."""
+        if kind.startswith("bars "):
+            return self._without_rows(kind, symbol, mode), []
         rows: Any = {"trades": self._trades, "quotes": self._quotes, "bars": self._bars}[kind][symbol]
         next_ = max(0, len(rows) - 1) if kind == "bars" else len(rows)
         resumed = since is not None and since < next_
@@ -217,12 +219,20 @@ class FakeServer:
             "columns": [[column, self.scale_of(symbol, column)] for column in COLUMNS[kind, mode]],
             "snapshot": None if not before else summary(before) if kind == "trades" else list(before[-1]),
         }
+        if kind == "bars":
+            descriptor["interval_s"] = DAY_S
         if not resumed or kind == "bars":
             return descriptor, []
         missed = rows[seq:]
         if mode == "all":
             return descriptor, [list(row) for row in missed]
         return descriptor, [summary(missed) if kind == "trades" else [*missed[-1], len(missed)]]
+
+    def _without_rows(self, kind: str, symbol: str, mode: str) -> dict[str, Any]:
+        """Return what is said of bars shorter than a day: there are none here."""
+        described, _ = self.descriptor("bars", symbol, mode, None)
+        number = self.number(kind, symbol, mode)
+        return {**described, "channel": number, "seq": 0, "snapshot": None, "interval_s": int(kind.split()[1])}
 
 
 class PageFile(RequestHandler):
@@ -299,6 +309,8 @@ class Stream(WebSocketHandler):
     def subscribe(self, command: dict[str, Any]) -> None:
         market, kind, mode = self.market, command.get("kind", "trades"), command.get("mode", "all")
         assert kind in market.kinds
+        if kind == "bars" and command["interval_s"] != DAY_S:
+            kind = f"bars {command['interval_s']}"
         symbols = market.symbols if command["symbols"] == ["*"] else command["symbols"]
         self.modes.update({(kind, symbol): mode for symbol in command["symbols"]})
         since = command.get("since", {}) if command.get("epoch") == market.epoch else {}
@@ -314,6 +326,7 @@ class Stream(WebSocketHandler):
                 self.send_rows(market.number(kind, symbol, mode), descriptor["seq"], rows, count)
 
     def unsubscribe(self, command: dict[str, Any]) -> None:
+        kind = command["kind"] if command["kind"] != "bars" else f"bars {command['interval_s']}"
         for symbol in command["symbols"]:
-            self.modes.pop((command["kind"], symbol), None)
+            self.modes.pop((kind, symbol), None)
         self.say(type="unsubscribed", id=command["id"], channels=[])
