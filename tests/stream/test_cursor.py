@@ -60,8 +60,12 @@ def test_channels_are_read_in_order_to_a_second(order: list[float]) -> None:
     assert newest >= 9
 
 
-def test_a_slice_ends_once_it_has_rows_enough(shelf: Shelf, shelf_sizes: Callable[..., None]) -> None:
-    shelf_sizes(rows=1 << 40, flushes=1 << 40, slice_rows=10)
+@pytest.mark.parametrize("size", [1, 4, 10, 1000])
+@pytest.mark.parametrize("flushes", [3, 256], ids=["settled", "tail"])
+def test_a_slice_holds_so_many_rows_at_most_and_no_fewer_while_there_are_more(
+    shelf: Shelf, shelf_sizes: Callable[..., None], size: int, flushes: int
+) -> None:
+    shelf_sizes(rows=1 << 40, flushes=flushes, slice_rows=size)
     for number in range(10):
         put(shelf, number, 0.0, 0.1)
     cursor = Cursor(shelf, np.arange(3), np.zeros(3, np.int64), SECOND)
@@ -70,7 +74,7 @@ def test_a_slice_ends_once_it_has_rows_enough(shelf: Shelf, shelf_sizes: Callabl
     while (block := cursor.read()) is not None:
         sizes.append(len(block))
 
-    assert sizes == [12] * 5
+    assert sizes == [min(size, 60 - place) for place in range(0, 60, size)]
 
 
 def test_rows_that_come_while_it_reads_are_read_too(shelf: Shelf) -> None:

@@ -14,7 +14,7 @@ from tests.stream.conftest import EPOCH, Run, block_of
 from tests.stream.reference import Row, summary
 from ticker.columns import Block
 from ticker.model import Series
-from ticker.stream.runs import conflated, ends_of, folds_by_symbol, merge, rows_before, rows_from
+from ticker.stream.runs import conflated, ends_of, first_rows, folds_by_symbol, merge, rows_before, rows_from
 from ticker.summary import Summaries
 
 SYMBOLS = 3
@@ -119,6 +119,13 @@ def test_rows_before_a_position_are_the_others(blocks: list[Block], where: list[
 
     wanted = [row for row in rows_of([block]) if row[1] < where[row[0]]]
     assert rows_of([found] if found else []) == wanted
+
+
+@given(flushes(), st.integers(1, 40))
+def test_the_first_rows_of_a_block_are_cut_off_within_a_run_too(blocks: list[Block], rows: int) -> None:
+    block = merge(blocks)
+
+    assert rows_of([first_rows(block, rows)]) == rows_of([block])[:rows]
 
 
 def test_a_block_of_which_every_row_is_wanted_is_not_copied() -> None:

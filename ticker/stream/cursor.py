@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ticker.columns import Block, Ints
-from ticker.stream.runs import merge, rows_from
+from ticker.stream.runs import first_rows, merge, rows_from
 from ticker.stream.shelf import NOWHERE, Shelf
 
-SLICE_ROWS = 1 << 15
-"""Rows after which a slice ends: some milliseconds of encoding."""
+SLICE_ROWS = 1 << 13
+"""Rows that a slice holds at most: some milliseconds of encoding, as JSON some 50."""
 
 
 class FellOff(Exception):
@@ -44,16 +44,20 @@ class Cursor:
             raise FellOff
         self._grow()
         parts: list[Block] = []
-        rows = 0
+        room = SLICE_ROWS
         for block in self._shelf.blocks_after(self._number):
             part = rows_from(block, self._positions)
-            self._number = block.number
             if part is not None:
+                rows = len(part)
+                part = first_rows(part, room)
                 self._positions[part.symbols] = part.seqs + part.counts
                 parts.append(part)
-                rows += len(part)
-                if rows >= SLICE_ROWS:
-                    break
+                room -= rows
+                if room < 0:
+                    break  # this block has more
+            self._number = block.number
+            if not room:
+                break
         return merge(parts, self._time_units) if parts else None
 
     def _grow(self) -> None:

@@ -92,6 +92,18 @@ def rows_before(block: Block, positions: Ints) -> Block | None:
     return _picked(block, block.offsets[:-1][wanted], wanted, block.seqs[wanted], counts[wanted], missed)
 
 
+def first_rows(block: Block, rows: int) -> Block:
+    """Return a block's first rows, at most so many (one at least); not for conflated ones."""
+    if len(block) <= rows:
+        return block
+    runs = int(np.searchsorted(block.offsets, rows))
+    wanted = np.arange(len(block.symbols)) < runs
+    starts = block.offsets[:runs]
+    counts = np.minimum(block.offsets[1 : runs + 1], rows) - starts
+    missed = None if block.missed is None else block.missed[:runs]
+    return _picked(block, starts, wanted, block.seqs[:runs], counts, missed)
+
+
 def folds_by_symbol(blocks: Sequence[Block]) -> tuple[Ints, Fold]:
     """Return the symbols of blocks of trades or quotes, ascending, and what all rows of each amount to."""
     symbols = np.concatenate([block.symbols for block in blocks])

@@ -22,6 +22,8 @@ from ticker.summary import Summaries
 SETTLED_ROWS = 1 << 14
 SETTLED_FLUSHES = 256
 """When the blocks of flushes are joined: at so many rows, or so many blocks."""
+SETTLED_ROWS_OF_A_SYMBOL = 8
+"""Where there are many symbols, more rows are waited for, lest what is kept with a joined block outweighs its rows."""
 NOWHERE = 2**62
 """A position that no row reaches."""
 
@@ -71,7 +73,8 @@ class Shelf:
         self._next[block.symbols] = ends_of(block)
         if self._state is not None:
             self._state.add(block.symbols, fold_of(block))
-        if self._tail_rows >= SETTLED_ROWS or len(self._tail) >= SETTLED_FLUSHES:
+        enough = max(SETTLED_ROWS, SETTLED_ROWS_OF_A_SYMBOL * len(self._next))
+        if self._tail_rows >= enough or len(self._tail) >= SETTLED_FLUSHES:
             self.settle(now_s)
 
     @property
