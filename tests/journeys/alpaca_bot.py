@@ -51,14 +51,12 @@ class Log(logging.Handler):
 class Bot:
     def __init__(self) -> None:
         self.streams: dict[str, Any] = {}
-        self.threads: dict[str, threading.Thread] = {}
 
     def open(self, name: str, sort: str, url: str, key: str = "PK", secret: str = "S") -> None:
         self.streams[name] = STREAMS[sort](key, secret, url_override=url)
 
     def run(self, name: str) -> None:
-        self.threads[name] = threading.Thread(target=self.streams[name].run, daemon=True)
-        self.threads[name].start()
+        threading.Thread(target=self.streams[name].run, daemon=True).start()
 
     def subscribe(self, name: str, channel: str, symbols: list[str]) -> None:
         async def handler(message: Any) -> None:
@@ -68,11 +66,6 @@ class Bot:
 
     def unsubscribe(self, name: str, channel: str, symbols: list[str]) -> None:
         getattr(self.streams[name], "un" + SUBSCRIBE[channel])(*symbols)
-
-    def stop(self, name: str) -> None:
-        self.streams[name].stop()
-        self.threads[name].join(10)
-        say("stopped", stream=name, alive=self.threads[name].is_alive())
 
     def history(self, url: str, what: str, key: str = "PK", secret: str = "S", **fields: Any) -> None:
         client = StockHistoricalDataClient(key, secret, url_override=url)
@@ -86,7 +79,9 @@ class Bot:
             say("history", what=what, error=f"{type(error).__name__}: {error}")
             return
         data = found.data if hasattr(found, "data") else found
-        rows = {name: [r.model_dump() for r in (each if isinstance(each, list) else [each])] for name, each in data.items()}
+        rows = {
+            name: [r.model_dump() for r in (each if isinstance(each, list) else [each])] for name, each in data.items()
+        }
         say("history", what=what, rows=rows)
 
     def _ask(self, client: StockHistoricalDataClient, url: str, what: str, symbols: Any, fields: dict[str, Any]) -> Any:
