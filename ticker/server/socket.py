@@ -222,6 +222,12 @@ class _StreamProtocol(WebSocketProtocol13):
         self._lingers = self._lingers or code == CloseCode.TOO_BIG
         super().close(code, reason)
 
+    async def _receive_frame_loop(self) -> None:
+        try:
+            await super()._receive_frame_loop()
+        except ValueError:  # a close whose reason is no UTF-8
+            self._abort()
+
     def _abort(self) -> None:
         if not self._lingers or self.stream.closed():
             super()._abort()
