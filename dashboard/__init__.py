@@ -1,7 +1,4 @@
-"""The page: which files it has, and the headers they are served with.
-
-It rests on nothing of ours: the page is an ordinary client of the public protocol that the server happens to hand out.
-"""
+"""The page: its files, and the headers they are served with. An ordinary client of the public protocol."""
 
 from __future__ import annotations
 
@@ -12,14 +9,14 @@ from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files as resources
 from pathlib import Path, PurePath
 
-CONTENT_TYPES: Mapping[str, str] = {
+CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
 
-POLICY: Mapping[str, str] = {
+POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
     "style-src": "'self'",
@@ -29,7 +26,7 @@ POLICY: Mapping[str, str] = {
     "base-uri": "'none'",
     "form-action": "'none'",
     "frame-ancestors": "'none'",
-    # No text can become markup or code, whatever a symbol is called: not even by a mistake of ours.
+    # No text becomes markup or code, whatever a symbol is called, not even by a mistake of ours.
     "require-trusted-types-for": "'script'",
     "trusted-types": "'none'",
 }
@@ -80,7 +77,6 @@ _NO_LIBRARY = b'<meta name="chart-library" content="">'
 def _chart_library() -> bytes | None:
     """Return Lightweight Charts as its vendor made it, out of the package litecharts; None where that is missing."""
     try:
-        package = distribution("litecharts")
-    except PackageNotFoundError:
+        return Path(str(distribution("litecharts").locate_file("litecharts/js/lightweight-charts.js"))).read_bytes()
+    except (PackageNotFoundError, FileNotFoundError):
         return None
-    return Path(str(package.locate_file("litecharts/js/lightweight-charts.js"))).read_bytes()

@@ -94,7 +94,8 @@ export class Bar {
     const has = (kind) => welcome.kinds.includes(kind);
     if (has("trades")) return "";
     if (has("bars")) return "This feed has no trades: the last price is the close of the last bar.";
-    return "This feed has quotes only: the last price is the middle of bid and ask; change, low and high are since this page opened.";
+    const since = "change, low and high are since this page opened";
+    return `This feed has quotes only: the last price is the middle of bid and ask; ${since}.`;
   }
 
   /** Show the health of the data; to be called once a second. */

@@ -75,7 +75,9 @@ export class Controls {
       const box = this.#document.createElement("input");
       box.type = "checkbox";
       box.value = column.id;
-      box.addEventListener("change", () => this.#pick([...list.querySelectorAll("input:checked")].map(({ value }) => value)));
+      box.addEventListener("change", () => {
+        this.#pick([...list.querySelectorAll("input:checked")].map(({ value }) => value));
+      });
       label.append(box, column.label);
       label.title = column.title;
       list.append(label);

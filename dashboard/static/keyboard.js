@@ -1,6 +1,6 @@
 // Keys, for hands that stay on the keyboard. Those of the browser and of a field that is being written in are left alone.
 
-/** `on` has search, leave, watch, list, theme, open and help (without arguments), move(rows), page(pages) and edge(isEnd). */
+/** `on` has search, leave, open, watch, list, theme and help, without arguments; move(rows), page(pages), edge(isEnd). */
 export function listen(document, on) {
   const keys = {
     "/": () => on.search(),

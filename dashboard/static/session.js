@@ -24,7 +24,7 @@ function dayInterval(intervals) {
 }
 
 /**
- * Follows a market: `store` gets what comes, `health` counts it. `changed()` is called when anything on the page may have to.
+ * Follows a market: `store` gets what comes, `health` counts it. `changed()` is called when the page may have to change.
  *
  * `welcome` is what the server said of itself, `status` what it last said of its feed.
  */
@@ -84,7 +84,10 @@ export class Session {
     if (before !== null && before.interval !== this.#store.dayInterval && this.#has("bars")) {
       this.#command({ op: "unsubscribe", kind: "bars", symbols: [before.symbol], interval_s: before.interval });
     }
-    if (before !== null && before.symbol !== symbol && this.#has("trades")) this.#want("trades", [before.symbol], this.#manner);
+    if (before !== null && before.symbol !== symbol && this.#has("trades")) {
+      this.#want("trades", [before.symbol], this.#manner);
+      this.#followed.add(before.symbol);
+    }
     this.#followFocus();
   }
 
@@ -96,7 +99,7 @@ export class Session {
     if (this.#has("trades")) this.#want("trades", [symbol], document.hidden ? this.#manner : { mode: "all" });
     if (!this.welcome.intervals.includes(interval)) return;
     const since = new Map([[symbol, 0]]);
-    this.#want("bars", [symbol], { interval_s: interval, interval_ms: this.#rate, since, epoch: this.welcome.epoch });
+    this.#want("bars", [symbol], { interval_s: interval, interval_ms: this.#rate, since });
   }
 
   /** Send a command and return its id. */
@@ -221,7 +224,7 @@ export class Session {
   #recallDays() {
     const since = new Map();
     for (const { symbol, next } of this.#store.withoutDay()) since.set(symbol, next.bars - 1);
-    if (since.size > 0) this.#followDays({ since, epoch: this.welcome.epoch });
+    if (since.size > 0) this.#followDays({ since });
   }
 
   #followTicks() {
@@ -242,11 +245,12 @@ export class Session {
     return this.#everyRow && !document.hidden ? { mode: "all" } : { interval_ms: this.#rate };
   }
 
-  #want(kind, symbols, more) {
+  /** Subscribe; where the connection resumes, from the rows that are needed next, else from those `since` names. */
+  #want(kind, symbols, { since = new Map(), ...more }) {
     const command = { op: "subscribe", kind, symbols, mode: "conflated", ...more };
-    const since = this.#resumes && kind !== "bars" ? this.#store.positions(kind, symbols) : new Map();
-    const resuming = { ...command, since, epoch: this.welcome.epoch };
-    const fits = since.size > 0 && encode(resuming).length < this.welcome.limits.message_bytes;
+    const positions = this.#resumes && kind !== "bars" ? this.#store.positions(kind, symbols) : since;
+    const resuming = { ...command, since: positions, epoch: this.welcome.epoch };
+    const fits = positions.size > 0 && encode(resuming).length < this.welcome.limits.message_bytes;
     this.#command(fits ? resuming : command); // without positions, the snapshots are the state
   }
 

@@ -43,7 +43,7 @@ export class Instrument {
     this.spark.clear();
   }
 
-  /** Take in a new last price, made at `timeMs` (NaN: not known), unless a better source than `source` has already spoken. */
+  /** Take in a last price, made at `timeMs` (NaN: not known), unless a better source than `source` has spoken before. */
   price(value, scale, source, timeMs) {
     if (source < this.source) return;
     if (source > this.source) {

@@ -124,7 +124,7 @@ def open_tab(io_loop: IOLoop, browser: Browser) -> Iterator[Callable[..., Any]]:
     tabs: list[Tab] = []
 
     async def open_(url: str, **options: Any) -> Tab:
-        context = await browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+        context = await browser.new_context(**{"viewport": {"width": 1440, "height": 500}, **options})
         await context.add_init_script(TELL_VIOLATIONS)
         tab = Tab(await context.new_page())
         tabs.append(tab)

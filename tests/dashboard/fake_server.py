@@ -96,7 +96,7 @@ class FakeServer:
         self._quotes: dict[str, list[tuple[int, ...]]] = defaultdict(list)
         self._bars: dict[str, list[list[int]]] = defaultdict(list)
         self._numbers: dict[tuple[str, str, str], int] = {}
-        routes: list[Any] = [("/stream", Stream, {"market": self})]
+        routes: list[Any] = [("/stream", Stream, {"market": self}), ("/empty", EmptyPage)]
         routes += [(path, PageFile, {"file": file}) for path, file in dashboard.files().items()]
         self._server = HTTPServer(Application(routes))
         if port:
@@ -233,6 +233,13 @@ class FakeServer:
         described, _ = self.descriptor("bars", symbol, mode, None)
         number = self.number(kind, symbol, mode)
         return {**described, "channel": number, "seq": 0, "snapshot": None, "interval_s": int(kind.split()[1])}
+
+
+class EmptyPage(RequestHandler):
+    """A page of the same origin for tests of single modules."""
+
+    def get(self) -> None:
+        self.write('<!doctype html><title>empty</title><link rel="icon" href="/static/icon.svg">')
 
 
 class PageFile(RequestHandler):

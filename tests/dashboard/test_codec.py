@@ -37,7 +37,7 @@ def text(value: int, scale: int) -> str:
 async def test_golden_frames_are_decoded_to_their_decimals(serve: Serve, open_tab: OpenTab) -> None:
     vectors = [each for each in json.loads(VECTORS.read_text()) if "channel" in each["expect"]]
     assert vectors
-    tab = await open_tab(serve(["AAPL"]).url)
+    tab = await open_tab(f"{serve().url}empty")
 
     frames = [
         {"hex": each["frame_hex"], "scales": [scale for _, scale in each["descriptor"]["columns"]]} for each in vectors
@@ -54,7 +54,7 @@ async def test_golden_frames_are_decoded_to_their_decimals(serve: Serve, open_ta
 async def test_golden_control_messages_are_decoded(serve: Serve, open_tab: OpenTab) -> None:
     vectors = [each for each in json.loads(VECTORS.read_text()) if "message" in each["expect"]]
     assert vectors
-    tab = await open_tab(serve(["AAPL"]).url)
+    tab = await open_tab(f"{serve().url}empty")
 
     decoded = await tab.page.evaluate(
         f"""async (frames) => {{
@@ -94,7 +94,7 @@ async def test_columns_of_any_base_and_width_are_decoded_exactly(serve: Serve, o
     floats = [1e19, 2.5e20, 9.75e18]
     frames.append({"hex": msgpack.packb([7, 0, 3, 0.0, struct.pack("<3d", *floats)]).hex(), "scales": [1]})
     expected.append([7, 0, 3, [text(int(value), 1) for value in floats]])
-    tab = await open_tab(serve(["AAPL"]).url)
+    tab = await open_tab(f"{serve().url}empty")
 
     assert await tab.page.evaluate(DECODE_ALL, frames) == expected
 
@@ -115,7 +115,7 @@ async def test_what_is_no_data_message_is_refused(serve: Serve, open_tab: OpenTa
         "bytes behind": good + b"\x00",
         **{f"cut at {end}": good[:end] for end in range(1, len(good))},
     }
-    tab = await open_tab(serve(["AAPL"]).url)
+    tab = await open_tab(f"{serve().url}empty")
 
     refused = await tab.page.evaluate(
         f"""async (frames) => {{
@@ -151,7 +151,7 @@ async def test_control_messages_and_commands_are_plain_msgpack(serve: Serve, ope
         "since": {f"S{number}": number * 10**9 for number in range(20)},
         "odd": [None, True, False, 127, 128, 2**31, 2**32, 2**53 - 1, -1, -32, -33, -(2**53) + 1],
     }
-    tab = await open_tab(serve(["AAPL"]).url)
+    tab = await open_tab(f"{serve().url}empty")
 
     decoded, encoded, long = await tab.page.evaluate(
         f"""async ([hex, command]) => {{
@@ -172,7 +172,7 @@ async def test_control_messages_and_commands_are_plain_msgpack(serve: Serve, ope
 
 async def test_decimals_are_written_digit_by_digit(serve: Serve, open_tab: OpenTab) -> None:
     cases = [(value, scale) for value in (0, 7, -7, 18931, 2**53 - 1, -(2**53) + 1) for scale in (0, 1, 2, 5, 17)]
-    tab = await open_tab(serve(["AAPL"]).url)
+    tab = await open_tab(f"{serve().url}empty")
 
     written, grouped, averages = await tab.page.evaluate(
         f"""async (cases) => {{
