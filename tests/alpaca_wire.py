@@ -24,6 +24,8 @@ class AlpacaWire:
         self.is_json = is_json
         self.status = 0
         self.headers = ""
+        self.last: list[dict[str, Any]] = []
+        """The last array before the end."""
 
     @classmethod
     async def open(
@@ -140,6 +142,6 @@ class AlpacaWire:
         """Read on until the connection ends; return how."""
         try:
             while True:
-                await self.receive()
+                self.last = await self.receive()
         except Closed as closed:
             return closed

@@ -28,6 +28,7 @@ RECENT_HOURS = 24 * 8
 """How far back a snapshot looks for the day before."""
 _KINDS = "bars|trades|quotes"
 _SECOND_NS = 1_000_000_000
+_FAR_NS = 2**63 - 2
 _FEEDS = (*STOCK_FEEDS, "otc", "boats", "overnight")
 _ADJUSTMENTS = ("raw", "split", "dividend", "spin-off", "all")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)")
@@ -258,10 +259,11 @@ def _is_descending(arguments: Mapping[str, str]) -> bool:
 def _span(asked: Asked) -> Span:
     """Return the times asked for. Without a start, that is the beginning of the feed's day in New York."""
     start, end = (_time(asked.arguments, name) for name in ("start", "end"))
-    if start is None:
-        clock = asked.market.feed_clock_ns()
-        now_s = (asked.market.now_ns() if clock is None else clock) // _SECOND_NS
-        start = int(new_york.midnights(new_york.days(np.array([now_s])))[0]) * _SECOND_NS
+    clock = asked.market.feed_clock_ns()
+    if clock is None and asked.market.replay is None:
+        clock = asked.market.now_ns()
+    if start is None and clock is not None:
+        start = int(new_york.midnights(new_york.days(np.array([clock // _SECOND_NS])))[0]) * _SECOND_NS
     return Span(start, end)
 
 
@@ -270,6 +272,10 @@ def _time(arguments: Mapping[str, str], name: str) -> int | None:
     text = arguments.get(name)
     if not text:
         return None
+    return min(max(_nanoseconds(name, text), -_FAR_NS), _FAR_NS)
+
+
+def _nanoseconds(name: str, text: str) -> int:
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
             day = np.array([(date.fromisoformat(text) - date(1970, 1, 1)).days + (name == "end")])
