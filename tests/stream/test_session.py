@@ -354,6 +354,7 @@ def test_a_connection_for_which_something_waits_gets_none(world: World, peer: Pe
         world.flush()
 
     assert ticks(world, peer, 30) == 0
+    assert peer.outbox.queued == len(peer.received[-1])  # the second row, and no heartbeat behind it
     peer.free()
     assert ticks(world, peer, 12) == 1
 
@@ -541,6 +542,28 @@ ABSURD: list[dict[str, Any]] = [
     {"op": "subscribe", "symbols": ["AAPL"], "kind": "k" * 200_000},
     {"op": "subscribe", "symbols": ["AAPL"], "kind": "bars", "interval_s": 2**63},
 ]
+
+
+@pytest.mark.parametrize("codec", [0, 1], ids=["msgpack", "json"])
+def test_a_command_whose_refusals_do_not_fit_an_answer_changes_nothing(world: World, codec: int) -> None:
+    peer = stranger_of(world, codec)
+
+    peer.say({"op": "subscribe", "symbols": ["AAPL", *LONG]})
+
+    (answer,) = answers_of(peer, peer.received)
+    assert (answer["type"], answer["code"]) == ("error", "bad_request")
+    assert answer["message"].startswith("symbols: ")
+    assert len(peer.session.subscriptions) == 0
+
+
+@pytest.mark.parametrize("codec", [0, 1], ids=["msgpack", "json"])
+def test_a_command_names_all_that_it_refuses(world: World, codec: int) -> None:
+    peer = stranger_of(world, codec)
+
+    peer.say({"op": "subscribe", "symbols": ["AAPL", *LONG[:10_000]]})
+
+    (answer,) = answers_of(peer, peer.received)
+    assert [each["symbol"] for each in answer["refused"]] == LONG[:10_000]
 
 
 @pytest.fixture(scope="module", params=[100_000, 300], ids=["wide", "limited"])

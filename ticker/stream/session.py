@@ -191,7 +191,7 @@ class Session:
         refused = _fitting(refused, REFUSED_BYTES)
         first = described[:ANSWER_CHANNELS]
         answer = self._framed("subscribed", {"channels": first, "refused": refused}, command)
-        while len(answer) > ANSWER_BYTES:
+        while first and len(answer) > ANSWER_BYTES:
             first = first[: len(first) // 2]
             answer = self._framed("subscribed", {"channels": first, "refused": refused}, command)
         self.outbox.offer(answer)
