@@ -15,8 +15,8 @@ from ticker.columns import Ints
 log = logging.getLogger(__name__)
 
 HOUR_S, DAY_S = 3600, 86400
-# What datetime can tell of a place: 0001 to 9999, less a day.
-_EARLIEST_HOUR, _LATEST_HOUR = -17_259_888, 70_389_526
+# Some 300 years around 1970: clocks of other centuries are taken for those of the nearest.
+_EARLIEST_HOUR, _LATEST_HOUR = -2_600_000, 2_600_000
 
 
 @cache

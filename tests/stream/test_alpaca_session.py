@@ -1,0 +1,271 @@
+"""Conversations on Alpaca's streams without a socket: what is said when, and to whom rows go."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.stream.conftest import World
+from ticker.model import Instrument
+from ticker.protocol.alpaca import STOCKS, Credentials
+from ticker.protocol.alpaca_json import JsonAlpacaCodec
+from ticker.protocol.messages import CloseCode
+from ticker.stream.alpaca_accounts import PLANS, Accounts
+from ticker.stream.alpaca_session import AlpacaSession, Endpoint, Guest
+from ticker.stream.outbox import Outbox
+
+SYMBOLS = ("AAPL", "MSFT", "LATE")
+LOCAL = Guest("127.0.0.1", True)
+
+
+class Client:
+    """A session whose socket takes everything, and the arrays that it took."""
+
+    def __init__(
+        self,
+        world: World,
+        codec: JsonAlpacaCodec,
+        accounts: Accounts,
+        guest: Guest = LOCAL,
+        feed: str = "iex",
+        limit: int = 1 << 20,
+    ) -> None:
+        self.world = world
+        self.arrays: list[list[dict[str, Any]]] = []
+        self.outbox = Outbox(limit, world.pressure)
+        self.outbox.write = self._write
+        endpoint = Endpoint(feed, world.market, STOCKS)
+        self.session = AlpacaSession(endpoint, codec, self.outbox, accounts, guest, world.now_s)
+        self.session.open()
+
+    def say(self, **message: Any) -> None:
+        self.session.receive(json.dumps(message), self.world.now_s)
+
+    def log_in(self, key: str = "PK", secret: str = "S") -> None:
+        self.say(action="auth", key=key, secret=secret)
+
+    def tick(self, seconds: float) -> None:
+        self.world.advance(seconds)
+        self.session.tick(self.world.now_s)
+
+    @property
+    def codes(self) -> list[int]:
+        """The errors that came."""
+        return [message["code"] for (message, *_) in self.arrays if message["T"] == "error"]
+
+    @property
+    def last(self) -> Any:
+        return self.arrays[-1][0]
+
+    def _write(self, data: bytes) -> int:
+        rest = data
+        while rest:
+            size, head = rest[1], 2
+            if size > 125:
+                head = 4 if size == 126 else 10
+                size = int.from_bytes(rest[2:head], "big")
+            self.arrays.append(json.loads(rest[head : head + size]))
+            rest = rest[head + size :]
+        return len(data)
+
+
+@pytest.fixture
+def world() -> World:
+    return World((Instrument("AAPL"), Instrument("MSFT")), intervals_s=(1, 60, 3600))
+
+
+@pytest.fixture
+def codec(world: World) -> JsonAlpacaCodec:
+    return JsonAlpacaCodec("us_equity", world.directory)
+
+
+OPEN, KEYS = Accounts(), (Credentials("PK", "right"),)
+
+
+def test_any_key_is_right_for_this_machine_and_none_for_others(world: World, codec: JsonAlpacaCodec) -> None:
+    here = Client(world, codec, Accounts())
+    there = Client(world, codec, Accounts(), Guest("192.0.2.7", False))
+    for client in (here, there):
+        client.log_in("anything", "whatever")
+    there.tick(1)
+
+    assert here.last == {"T": "success", "msg": "authenticated"}
+    assert (there.codes, there.session.closing) == ([402], CloseCode.UNAUTHENTICATED)
+
+
+def test_a_key_of_ones_own_is_right_from_anywhere_and_no_other_is(world: World, codec: JsonAlpacaCodec) -> None:
+    accounts = Accounts(KEYS)
+    right = Client(world, codec, accounts, Guest("192.0.2.7", False))
+    wrong = Client(world, codec, accounts)
+    right.log_in("PK", "right")
+    wrong.log_in("PK", "righ")
+    wrong.tick(1)
+
+    assert right.last["msg"] == "authenticated"
+    assert wrong.codes == [402]
+
+
+def test_a_refusal_waits_for_a_tick_half_a_second_later_and_nothing_is_heard_meanwhile(
+    world: World, codec: JsonAlpacaCodec
+) -> None:
+    client = Client(world, codec, Accounts(KEYS))
+    client.log_in("PK", "wrong")
+    client.log_in("PK", "right")
+    client.tick(0.4)
+    assert client.codes == []
+
+    client.tick(0.1)
+    client.tick(20)
+
+    assert client.codes == [402]
+
+
+def test_a_second_login_is_told_so_and_changes_nothing(world: World, codec: JsonAlpacaCodec) -> None:
+    client = Client(world, codec, Accounts())
+    client.log_in()
+    client.log_in("PK", "")
+
+    assert client.codes == [403]
+    client.tick(60)
+    assert client.session.closing is None
+
+
+def test_a_place_is_free_again_once_its_holder_has_gone(world: World, codec: JsonAlpacaCodec) -> None:
+    accounts = Accounts(plan=PLANS["free"])
+    first, second = Client(world, codec, accounts), Client(world, codec, accounts)
+    first.log_in()
+    second.log_in()
+    assert second.codes == [406]
+
+    first.session.close()
+    first.session.close()
+    second.log_in()
+
+    assert second.last["msg"] == "authenticated"
+
+
+def test_strangers_are_counted_until_they_log_in_or_go(
+    world: World, codec: JsonAlpacaCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ticker.stream.alpaca_accounts.MOST_STRANGERS", 2)
+    accounts = Accounts()
+    first, second = Client(world, codec, accounts), Client(world, codec, accounts)
+    assert accounts.are_too_many("127.0.0.1")
+    assert not accounts.are_too_many("::1")
+
+    first.log_in()
+    assert not accounts.are_too_many("127.0.0.1")
+    first.session.close()
+    second.session.close()
+    third = Client(world, codec, accounts)
+    assert not accounts.are_too_many("127.0.0.1")
+    third.session.close()
+
+
+def test_a_slow_client_is_told_with_its_last_words(world: World, codec: JsonAlpacaCodec) -> None:
+    client = Client(world, codec, Accounts(), limit=500)
+    client.log_in()
+    client.say(action="subscribe", trades=["*"])
+    client.outbox.blocked = True
+    for _ in range(20):
+        world.trade("AAPL")
+        world.flush()
+    client.tick(1)
+
+    assert client.session.closing is CloseCode.TOO_SLOW
+    assert b"slow client" in client.session.last_words()
+    assert not client.session.subscriptions.wants_every_row
+
+
+def test_who_leaves_for_another_reason_has_no_last_words(world: World, codec: JsonAlpacaCodec) -> None:
+    client = Client(world, codec, Accounts())
+    client.session.say_goodbye(1000)
+
+    assert client.session.closing is CloseCode.GOING_AWAY
+    assert client.session.last_words() == b""
+    before = len(client.arrays)
+    client.session.tell_status()
+    client.log_in()
+    assert len(client.arrays) == before
+
+
+def test_only_channels_with_rows_hold_up_a_replay(world: World, codec: JsonAlpacaCodec) -> None:
+    client = Client(world, codec, Accounts())
+    client.log_in()
+    client.say(action="subscribe", statuses=["*"], updatedBars=["*"], lulds=["AAPL"])
+    assert not client.session.subscriptions.wants_every_row
+
+    client.say(action="subscribe", quotes=["AAPL"])
+    assert client.session.subscriptions.wants_every_row
+
+
+LISTS = st.dictionaries(
+    st.sampled_from(["trades", "quotes"]), st.lists(st.sampled_from(["*", *SYMBOLS]), max_size=3), max_size=2
+)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["subscribe", "unsubscribe"]), LISTS)
+    | st.tuples(st.sampled_from(["trades", "quotes"]), st.sampled_from(SYMBOLS))
+    | st.tuples(st.just("announce"), st.just("")),
+    max_size=30,
+)
+
+
+@given(STEPS, st.booleans())
+def test_rows_go_to_those_who_had_them_in_their_lists_when_they_were_flushed(
+    steps: list[tuple[str, Any]], defers: bool
+) -> None:
+    world = World((Instrument("AAPL"), Instrument("MSFT")), intervals_s=(60,), defers=defers)
+    client = Client(world, JsonAlpacaCodec("us_equity", world.directory), Accounts())
+    client.log_in()
+    lists: dict[str, list[str]] = {"trades": [], "quotes": []}
+    expected: list[Any] = []
+    price = 0
+    for step, what in steps:
+        if step == "announce":
+            if "LATE" not in world.directory.numbers:
+                world.truth.instruments["LATE"] = Instrument("LATE")
+                client.session.announce(world.batcher.announce([Instrument("LATE")]))
+        elif step in ("subscribe", "unsubscribe"):
+            client.say(action=step, **what)
+            for channel, symbols in what.items():
+                kept = [each for each in lists[channel] if step == "subscribe" or each not in symbols]
+                added = symbols if step == "subscribe" else []
+                lists[channel] = list(dict.fromkeys([*kept, *added]))
+            expected.append(("subscription", lists["trades"], lists["quotes"]))
+        elif what in world.directory.numbers:
+            price += 1
+            emit = {"trades": world.trade, "quotes": world.quote}[step]
+            emit(what, price)
+            world.flush()
+            if what in lists[step] or "*" in lists[step]:
+                expected.append((step[0], what, price / 100))
+    while world.do_deferred():
+        pass
+
+    came = [
+        (m["T"], m["trades"], m["quotes"]) if m["T"] == "subscription" else (m["T"], m["S"], m.get("p", m.get("bp")))
+        for array in client.arrays[2:]
+        for m in array
+    ]
+    assert came == expected
+
+
+@given(st.lists(st.binary() | st.text() | st.dictionaries(st.text(), st.none() | st.text())))
+def test_no_message_disturbs_a_session(messages: list[Any]) -> None:
+    world = World((Instrument("AAPL"),), intervals_s=(60,))
+    client = Client(world, JsonAlpacaCodec("us_equity", world.directory), Accounts())
+    client.log_in()
+    client.say(action="subscribe", trades=["AAPL"])
+    for message in messages:
+        data = json.dumps(message) if isinstance(message, dict) else message
+        client.session.receive(data, world.now_s)
+        client.session.receive(msgpack.packb(message), world.now_s)
+    assert client.codes == [400] * 2 * len(messages)
+    world.trade("AAPL")
+    world.flush()
+    assert client.last["T"] == "t"
