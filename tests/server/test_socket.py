@@ -311,7 +311,7 @@ async def test_a_pong_overtakes_the_data_that_wait() -> None:
 
         await wire.send({"op": "ping", "id": "last"})
         await wire.answer("last")
-        assert rows_before_the_pong < wire.rows / 2
+        assert rows_before_the_pong < 50_000, "it waited for a whole flush"
         assert wire.rows == 15 * 60_000
 
 

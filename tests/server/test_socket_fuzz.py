@@ -94,23 +94,23 @@ async def test_frames_of_any_kind_disturb_nobody(chance: random.Random) -> None:
             chance.choice((wire.close, wire.reset))()
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        frame(0x3, b"reserved"),
-        frame(0x8, b"\x03"),
-        frame(0x8, b"\x03\xe8\xff\xfe"),
-        frame(0x8, struct.pack("!H", 0)),
-        frame(0x8, struct.pack("!H", 1005)),
-        frame(0x9, b"x", final=False),
-        frame(0x0, b"nothing to continue"),
-        frame(TEXT, b"a", final=False) + frame(TEXT, b"b"),
-        frame(TEXT, b"\xff\xfe"),
-        b"\xf1\x80\x00\x00\x00\x00",
-        b"\x89\xfe\x00\x7e" + bytes(130),
-        b"\x82\xff" + b"\xff" * 12,
-    ],
-)
+NO_FRAMES = {
+    "reserved opcode": frame(0x3, b"reserved"),
+    "close of one byte": frame(0x8, b"\x03"),
+    "close reason of no UTF-8": frame(0x8, b"\x03\xe8\xff\xfe"),
+    "close code 0": frame(0x8, struct.pack("!H", 0)),
+    "close code 1005": frame(0x8, struct.pack("!H", 1005)),
+    "fragmented ping": frame(0x9, b"x", final=False),
+    "nothing to continue": frame(0x0, b"nothing to continue"),
+    "message within a message": frame(TEXT, b"a", final=False) + frame(TEXT, b"b"),
+    "text of no UTF-8": frame(TEXT, b"\xff\xfe"),
+    "reserved bits": b"\xf1\x80\x00\x00\x00\x00",
+    "long ping": b"\x89\xfe\x00\x7e" + bytes(130),
+    "16 exbibytes": b"\x82\xff" + b"\xff" * 12,
+}
+
+
+@pytest.mark.parametrize("data", NO_FRAMES.values(), ids=NO_FRAMES)
 async def test_what_no_frame_may_be_ends_the_connection_and_nothing_else(data: bytes) -> None:
     feed, clock = HandFeed(), ManualClock()
     async with running(feed, clock) as url, undisturbed(feed, clock, url), await Wire.open(url, [JSON]) as wire:
