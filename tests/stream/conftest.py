@@ -132,6 +132,7 @@ class World:
         *,
         kinds: Sequence[str] = ("trades", "quotes", "bars"),
         intervals_s: Sequence[int] = (1, 5),
+        emitted_s: Sequence[int] = (),
         ticks_mib: float = 256,
         age_s: float = 3600,
         bars_mib: float = 128,
@@ -145,7 +146,8 @@ class World:
         self.feed_ns = START_S * 10**9
         self.truth = Truth(instruments, intervals_s)
         self.directory = Directory(EPOCH, series, instruments)
-        bars = Bars(self.directory, intervals_s if "bars" in kinds else ())
+        folded_s = [interval_s for interval_s in intervals_s if interval_s not in emitted_s]
+        bars = Bars(self.directory, folded_s if "bars" in kinds else ())
         self.history = History(self.directory, ticks_mib, age_s, bars_mib)
         self.hub = Hub(self.directory, self.history, bars, self._later)
         self._defers = defers

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import msgpack
+import numpy as np
 import pytest
 
-from tests.stream.conftest import CODECS, Peer, World
-from ticker.columns import Block
+from tests.stream.conftest import CODECS, START_S, Peer, World
+from tests.stream.reference import frames, unpack_column
+from ticker.columns import Block, Ticks
 from ticker.model import Channel, Instrument, Series
 from ticker.protocol.codec import Catalogue
 from ticker.protocol.native import MsgpackCodec
@@ -272,3 +275,34 @@ def test_one_that_is_widened_while_it_waits_gets_all_it_is_due(monkeypatch: pyte
     world.settle_down()
 
     assert [peer.reader.rows for peer in (*peers, late)] == [0, 5, 5, 1]
+
+
+def test_bars_that_the_feed_emits_are_rows_and_what_is_folded_from_them_runs() -> None:
+    world = World(kinds=["bars"], intervals_s=(60, 3600), emitted_s=(60,))
+    peer = world.connect()
+    peer.reader.feed = lambda data: None  # type: ignore[method-assign]  # its truth folds trades
+    for interval_s in (60, 3600):
+        peer.say(
+            {"op": "subscribe", "symbols": ["AAPL"], "kind": "bars", "interval_s": interval_s, "mode": "conflated"}
+        )
+    peer.received.clear()
+    start = START_S * 10**6
+
+    for minute, high in enumerate((12, 15, 11)):
+        bar = [start + minute * 60_000_000, 10, high, 9, 10, 100, 1000, 7]
+        columns = tuple(np.array([value]) for value in bar)
+        world.batcher.emit(Ticks("bars", ("AAPL",), np.zeros(1, np.int64), columns, 60))
+        world.batcher.flush()
+    world.hub.conflate(250)
+
+    hour = START_S // 3600 * 3600 * 10**6
+    integers = {world.directory.channel(Series("bars", each), True, 0): each for each in (60, 3600)}
+    found = {}
+    for _, payload in frames(b"".join(peer.received)):
+        integer, seq, n, *packed = msgpack.unpackb(payload)
+        columns = [unpack_column(*pair, n) for pair in zip(packed[::2], packed[1::2], strict=True)]
+        found[integers[integer]] = (seq, list(zip(*columns, strict=True)))
+    assert found == {
+        60: (0, [(start + i * 60_000_000, 10, high, 9, 10, 100, 1000, 7) for i, high in enumerate((12, 15, 11))]),
+        3600: (0, [(hour, 10, 15, 9, 10, 300, 3000, 21)]),
+    }
