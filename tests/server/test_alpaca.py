@@ -545,3 +545,13 @@ async def test_a_client_is_counted_among_those_that_a_replay_waits_for() -> None
         await wire.ask(action="subscribe", trades=["AAPL"])
 
         await feed.emit.subscribers(1, quiet_s=0.0)
+
+
+async def test_too_many_who_have_yet_to_authenticate_are_sent_away_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticker.stream.alpaca_accounts.MOST_STRANGERS", 1)
+    async with running(HandFeed()) as url, await AlpacaWire.open(url) as first:
+        async with await AlpacaWire.open(url) as second:
+            assert second.status == 429
+        await first.log_in()
+        async with await AlpacaWire.open(url) as third:
+            assert third.status == 101

@@ -17,6 +17,7 @@ from ticker.protocol.alpaca_json import JsonAlpacaCodec
 from ticker.protocol.messages import CloseCode
 from ticker.stream.alpaca_accounts import PLANS, Accounts
 from ticker.stream.alpaca_session import AlpacaSession, Endpoint, Guest
+from ticker.stream.alpaca_subscriptions import Everything
 from ticker.stream.outbox import Outbox
 
 SYMBOLS = ("AAPL", "MSFT", "LATE")
@@ -39,7 +40,7 @@ class Client:
         self.arrays: list[list[dict[str, Any]]] = []
         self.outbox = Outbox(limit, world.pressure)
         self.outbox.write = self._write
-        endpoint = Endpoint(feed, world.market, STOCKS)
+        endpoint = Endpoint(feed, world.market, STOCKS, Everything(world.directory, STOCKS.asset_class))
         self.session = AlpacaSession(endpoint, codec, self.outbox, accounts, guest, world.now_s)
         self.session.open()
 

@@ -7,7 +7,7 @@ import binascii
 import ipaddress
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
@@ -23,6 +23,7 @@ from ticker.server.connections import Connections
 from ticker.server.handshake import HandshakeHandler
 from ticker.stream.alpaca_accounts import Accounts
 from ticker.stream.alpaca_session import AlpacaSession, Endpoint, Guest
+from ticker.stream.alpaca_subscriptions import Everything
 from ticker.stream.market import Market
 from ticker.stream.outbox import Outbox
 
@@ -44,19 +45,24 @@ class Streams:
         self.market = connections.market
         self.connections = connections
         self.params = _WebSocketParams(max_message_size=MESSAGE_BYTES)
-        stocks, crypto, for_test = _codecs(STOCKS, self.market), _codecs(CRYPTO, self.market), _codecs(STOCKS, test)
-        self.endpoints: dict[str, tuple[Endpoint, Mapping[str, AlpacaCodec]]] = {
-            **{feed: (Endpoint(feed, self.market, STOCKS), stocks) for feed in STOCK_FEEDS},
-            **{
-                f"crypto/{loc}": (Endpoint(f"crypto/{loc}", self.market, CRYPTO), crypto)
-                for loc in CRYPTO_LOCATIONS
-            },
-            TEST_FEED: (Endpoint(TEST_FEED, test, STOCKS), for_test),
-        }
+        self.endpoints: dict[str, tuple[Endpoint, Mapping[str, AlpacaCodec]]] = {}
+        self._offer(STOCKS, self.market, STOCK_FEEDS)
+        self._offer(CRYPTO, self.market, [f"crypto/{loc}" for loc in CRYPTO_LOCATIONS])
+        self._offer(STOCKS, test, [TEST_FEED])
         self._history = {
             each.asset_class: JsonAlpacaCodec(each.asset_class, self.market.directory) for each in (STOCKS, CRYPTO)
         }
         self._told = False
+
+    def _offer(self, offer: Offer, market: Market, feeds: Sequence[str]) -> None:
+        """Offer the same on several feeds, with the same codecs: rows are encoded once for all of them."""
+        codecs: dict[str, AlpacaCodec] = {
+            "msgpack": MsgpackAlpacaCodec(offer.asset_class, market.directory),
+            "json": JsonAlpacaCodec(offer.asset_class, market.directory),
+        }
+        everything = Everything(market.directory, offer.asset_class)
+        for feed in feeds:
+            self.endpoints[feed] = (Endpoint(feed, market, offer, everything), codecs)
 
     def routes(self) -> list[Rule]:
         """Return the addresses of the streams; `/` is one for those only who ask for a WebSocket."""
@@ -148,10 +154,3 @@ def is_loopback(address: str) -> bool:
         return False
     mapped = getattr(ip, "ipv4_mapped", None)
     return bool((mapped or ip).is_loopback)
-
-
-def _codecs(offer: Offer, market: Market) -> Mapping[str, AlpacaCodec]:
-    return {
-        "msgpack": MsgpackAlpacaCodec(offer.asset_class, market.directory),
-        "json": JsonAlpacaCodec(offer.asset_class, market.directory),
-    }

@@ -20,7 +20,7 @@ from ticker.protocol.alpaca import (
 from ticker.protocol.alpaca_codec import FRAME_BYTES, AlpacaCodec
 from ticker.protocol.messages import CloseCode
 from ticker.stream.alpaca_accounts import Accounts
-from ticker.stream.alpaca_subscriptions import AlpacaSubscriptions
+from ticker.stream.alpaca_subscriptions import AlpacaSubscriptions, Everything
 from ticker.stream.market import Market
 from ticker.stream.outbox import Outbox
 
@@ -32,11 +32,13 @@ REFUSAL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address of a stream: `feed` names it, whatever alias was used; `offer` is what it has."""
+    """One address of a stream: `feed` names it, whatever alias was used; `offer` is what it has, `everything` what `*`
+    means."""
 
     feed: str
     market: Market
     offer: Offer
+    everything: Everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class AlpacaSession:
         self._accounts = accounts
         self._guest = guest
         self.outbox = outbox
-        self.subscriptions = AlpacaSubscriptions(endpoint.market, codec, outbox, endpoint.offer)
+        self.subscriptions = AlpacaSubscriptions(endpoint.market, codec, outbox, endpoint.everything)
         self._closing: CloseCode | None = None
         self.spoke_s = self._opened_s = now_s
         self._account: str | None = None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ticker.model import Series
-from ticker.protocol.alpaca import Lists, Offer
+from ticker.protocol.alpaca import Lists
 from ticker.protocol.alpaca_rows import DAYS
 from ticker.protocol.codec import RowCodec
 from ticker.stream.audience import Audience, Parts
+from ticker.stream.directory import Directory
 from ticker.stream.market import Market
 from ticker.stream.outbox import Outbox
 
@@ -21,16 +20,40 @@ SERIES = {
 """Where the rows of a channel come from; all others are confirmed and stay silent."""
 
 
+class Everything:
+    """The symbols of an asset class, as far as they are known: what `*` means."""
+
+    def __init__(self, directory: Directory, asset_class: str) -> None:
+        self._directory = directory
+        self._asset_class = asset_class
+        self._size = -1
+        self._numbers: tuple[int, ...] | None = None
+
+    @property
+    def numbers(self) -> tuple[int, ...] | None:
+        """Their numbers, None where all symbols are of this class. Worked out again only when symbols have appeared."""
+        if len(self._directory) != self._size:
+            self._size = len(self._directory)
+            found = tuple(number for number in range(self._size) if self.has(number))
+            self._numbers = None if len(found) == self._size else found
+        return self._numbers
+
+    def has(self, number: int) -> bool:
+        """Tell whether a symbol is of this class."""
+        return self._directory.instruments[number].asset_class == self._asset_class
+
+
 class AlpacaSubscriptions:
     """The channels of one client. `*` is an entry beside others; a symbol that nobody knows yet is waited for."""
 
     is_catching_up = False
 
-    def __init__(self, market: Market, codec: RowCodec, outbox: Outbox, offer: Offer) -> None:
+    def __init__(self, market: Market, codec: RowCodec, outbox: Outbox, everything: Everything) -> None:
         self._market = market
         self._codec = codec
         self._outbox = outbox
-        self._offer = offer
+        self._everything = everything
+        self._may_grow = False
         self._audience: Audience | None = None
         self.lists: Lists = {}
         """The symbols of each channel."""
@@ -57,6 +80,8 @@ class AlpacaSubscriptions:
     def change(self, lists: Lists) -> None:
         """Set the lists. What is due of the old ones goes out before; afterwards call `listen`."""
         self.lists = lists
+        known = self._market.directory.numbers
+        self._may_grow = any(symbol not in known for symbols in lists.values() for symbol in symbols)
         if self._audience is not None and self._audience.parts != self._parts():
             self._market.hub.leave(self._outbox, self._audience)
             self._audience = None
@@ -68,6 +93,8 @@ class AlpacaSubscriptions:
 
     def announce(self) -> None:
         """Listen to symbols that have appeared, before any row of them comes, and not to those of another class."""
+        if not self._may_grow:
+            return
         if self._audience is None:
             self.listen()
         elif (parts := self._parts()) != self._audience.parts:
@@ -92,12 +119,7 @@ class AlpacaSubscriptions:
 
     def _numbers(self, symbols: tuple[str, ...]) -> tuple[int, ...] | None:
         """Return the numbers of these symbols; None where that is all there are."""
-        directory, asset_class = self._market.directory, self._offer.asset_class
-        if "*" not in symbols:
-            known: Mapping[str, int] = directory.numbers
-            found = sorted(known[symbol] for symbol in symbols if symbol in known)
-            return tuple(each for each in found if directory.instruments[each].asset_class == asset_class)
-        all_of_class = tuple(
-            number for number, each in enumerate(directory.instruments) if each.asset_class == asset_class
-        )
-        return None if len(all_of_class) == len(directory) else all_of_class
+        if "*" in symbols:
+            return self._everything.numbers
+        known = self._market.directory.numbers
+        return tuple(filter(self._everything.has, sorted(known[symbol] for symbol in symbols if symbol in known)))
