@@ -115,7 +115,7 @@ async def test_a_replay_waits_for_its_clients_and_each_gets_every_row(start_serv
 async def test_a_slow_bot_is_never_cut_off_from_a_replay_at_full_speed(
     start_server: Any, tmp_path: Path, chance: random.Random
 ) -> None:
-    total = 60_000
+    total = 40_000
     prices = [chance.randrange(1, 10**7) for _ in range(total)]
     path = tmp_path / "bitstampUSD.csv"
     path.write_text("".join(f"{1_300_000_000 + i // 9},{price / 100:.2f},{i}.5\n" for i, price in enumerate(prices)))
