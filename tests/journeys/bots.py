@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import re
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from tests.conftest import ROOT
 from tests.rig import HandFeed
 from ticker.clock import SystemClock
 from ticker.config import Settings
@@ -43,11 +44,28 @@ def port_of(node: Any) -> int:
     return int(node.url.rstrip("/").rpartition(":")[2])
 
 
-class Bot:
-    """A process that says `{"event": …}` on its stdout. `events` are all that came, `until` waits for more."""
+def is_subscribed(node: Any) -> bool:
+    """Tell whether any client listens."""
+    return any(session.subscriptions.wants_every_row for session in node._connections.sessions)
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], until: Until) -> None:
+
+def snippet(language: str) -> str:
+    """Return the first piece of code in a language from the page on Alpaca."""
+    found = re.search(rf"```{language}\n(.*?)```", (ROOT / "docs" / "alpaca.md").read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+class Bot:
+    """A process that says `{"event": …}` on its stdout, or plain `lines`. `events` are all that came, `until` waits for
+    more. It is ended when it is left."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], until: Until, says_ready: bool = True
+    ) -> None:
         self._until = until
+        self._says_ready = says_ready
+        self.lines: list[str] = []
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(environment), cwd=HERE
         )
@@ -56,20 +74,16 @@ class Bot:
         self._reading.start()
 
     async def __aenter__(self) -> Self:
-        await self.said("ready")
+        if self._says_ready:
+            await self.said("ready")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        for _ in range(100):
-            if self._process.poll() is not None:
-                break
-            await asyncio.sleep(0.02)
-        else:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
         self._reading.join(5)
         self._process.stdout.close()
 
@@ -116,4 +130,7 @@ class Bot:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self.events.append(json.loads(line))
+            if line.startswith('{"event"'):
+                self.events.append(json.loads(line))
+            else:
+                self.lines.append(line.rstrip("\n"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.bots import BTC, HERE, MINUTE_US, Bot, Until, port_of, serving, stream_of
+from tests.journeys.bots import BTC, HERE, MINUTE_US, Bot, Until, port_of, serving, snippet, stream_of
 from tests.rig import AAPL, MSFT, HandFeed
 from ticker.feed import Replay
 
@@ -113,6 +113,21 @@ async def test_a_wrong_key_is_refused_for_good(environment: Mapping[str, str], u
         await sdk.ask("run", name="a")
 
         await sdk.logged("a error: auth failed")
+
+
+async def test_the_bot_of_the_documentation_runs(environment: Mapping[str, str], until: Until, tmp_path: Path) -> None:
+    feed = HandFeed()
+    async with serving(feed) as node:
+        file = tmp_path / "bot.cjs"
+        file.write_text(snippet("js").replace("127.0.0.1:8888", f"127.0.0.1:{port_of(node)}"))
+        async with Bot(["node", str(file)], environment, until, says_ready=False) as sdk:
+            await until(
+                lambda: any(session.subscriptions.wants_every_row for session in node._connections.sessions), 20
+            )
+            feed.trades(("AAPL", 5, 18931, 100))
+
+            await until(lambda: sdk.lines, 20)
+            assert sdk.lines == ["AAPL 189.31 100 2026-11-23T12:00:00.000005000Z"]
 
 
 def confirmations(sdk: Bot) -> list[dict[str, list[str]]]:

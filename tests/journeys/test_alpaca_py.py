@@ -6,10 +6,11 @@ import os
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from tests.journeys.bots import BTC, HERE, MINUTE_US, Bot, Until, port_of, serving, stream_of
+from tests.journeys.bots import BTC, HERE, MINUTE_US, Bot, Until, port_of, serving, snippet, stream_of
 from tests.rig import AAPL, MSFT, NOON_US, HandFeed
 from ticker.feed import Replay
 
@@ -153,3 +154,18 @@ async def test_history_goes_on_where_the_stream_began(until: Until) -> None:
         assert states.keys() == {"AAPL", "MSFT"}
         assert states["AAPL"][0]["daily_bar"]["trade_count"] == 12_002
         assert (hours["AAPL"][0]["timestamp"], hours["AAPL"][0]["trade_count"]) == (utc(0), 12_002)
+
+
+async def test_the_bot_of_the_documentation_runs(until: Until, tmp_path: Path) -> None:
+    feed = HandFeed()
+    async with serving(feed) as node:
+        file = tmp_path / "bot.py"
+        file.write_text(snippet("python").replace("127.0.0.1:8888", f"127.0.0.1:{port_of(node)}"))
+        async with Bot([sys.executable, str(file)], os.environ, until, says_ready=False) as sdk:
+            await until(
+                lambda: any(session.subscriptions.wants_every_row for session in node._connections.sessions), 20
+            )
+            feed.trades(("AAPL", 5, 18931, 100))
+
+            await until(lambda: sdk.lines, 20)
+            assert sdk.lines == [f"AAPL 189.31 100.0 {utc(5)}"]
