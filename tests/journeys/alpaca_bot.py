@@ -15,6 +15,7 @@ from typing import Any
 from alpaca.data.historical import CryptoHistoricalDataClient, StockHistoricalDataClient
 from alpaca.data.live import CryptoDataStream, StockDataStream
 from alpaca.data.requests import (
+    CryptoSnapshotRequest,
     CryptoTradesRequest,
     StockBarsRequest,
     StockLatestBarRequest,
@@ -105,6 +106,9 @@ class Bot:
             case "crypto trades":
                 crypto = CryptoHistoricalDataClient("PK", "S", url_override=url)
                 return crypto.get_crypto_trades(CryptoTradesRequest(symbol_or_symbols=symbols, **fields))
+            case "crypto snapshots":
+                crypto = CryptoHistoricalDataClient("PK", "S", url_override=url)
+                return crypto.get_crypto_snapshot(CryptoSnapshotRequest(symbol_or_symbols=symbols))
         raise AssertionError(what)
 
 

@@ -71,6 +71,10 @@ async def test_a_bot_of_shares_and_coins_subscribes_and_unsubscribes_while_it_ru
         assert (day["timestamp"], day["volume"], day["close"]) == ("2026-11-23 05:00:00+00:00", 107.0, 189.32)
         assert len(sdk.data("shares", "trades")) == 2
 
+        many = [f"S{number:05}" for number in range(12_000)]
+        await sdk.ask("subscribe", name="shares", channel="quotes", symbols=many)
+        await sdk.logged(many[-1])
+
 
 async def test_a_bot_comes_back_by_itself_after_a_cut_and_after_a_restart(until: Until) -> None:
     feed = HandFeed((AAPL, MSFT))
@@ -86,9 +90,14 @@ async def test_a_bot_comes_back_by_itself_after_a_cut_and_after_a_restart(until:
 
             for connection in list(node._connections._open):
                 connection.abort()
+            feed.trades(("AAPL", 1, 150, 1), ("MSFT", 1, 175, 1))
             await sdk.logged("subscribed to trades", 2)
-            feed.trades(("MSFT", 1, 200, 1))
-            await sdk.rows("a", "trades", 2)
+            feed.trades(("MSFT", 2, 200, 1))
+            live = await sdk.rows("a", "trades", 2)
+            hole = {"what": "trades", "symbols": ["AAPL", "MSFT"], "start": live[0]["timestamp"]}
+            found = (await sdk.ask("history", url=node.url.rstrip("/"), **hole))["rows"]
+            assert [row["price"] for name in ("AAPL", "MSFT") for row in found[name]] == [1.0, 1.5, 1.75, 2.0]
+            assert {row["id"] for row in live} <= {row["id"] for rows in found.values() for row in rows}
         again = HandFeed((AAPL, MSFT))
         async with serving(again, port):
             await sdk.logged("subscribed to trades", 3)
@@ -134,6 +143,7 @@ async def test_history_goes_on_where_the_stream_began(until: Until) -> None:
         trades = (await sdk.ask("history", url=url, what="trades", symbols=["AAPL", "MSFT"], start=start))["rows"]
         quotes = (await sdk.ask("history", url=url, what="quotes", symbols=["AAPL"], start=start))["rows"]
         coins = (await sdk.ask("history", url=url, what="crypto trades", symbols=["BTC/USD"], start=start))["rows"]
+        coin = (await sdk.ask("history", url=url, what="crypto snapshots", symbols=["BTC/USD"]))["rows"]
         latest = (await sdk.ask("history", url=url, what="latest trades", symbols=["AAPL", "MSFT"]))["rows"]
         newest = (await sdk.ask("history", url=url, what="latest quotes", symbols=["AAPL"]))["rows"]
         states = (await sdk.ask("history", url=url, what="snapshots", symbols=["AAPL", "MSFT", "NONE"]))["rows"]
@@ -149,6 +159,7 @@ async def test_history_goes_on_where_the_stream_began(until: Until) -> None:
         assert (trades["MSFT"][0]["price"], trades["MSFT"][0]["timestamp"]) == (420.0, utc(5))
         assert (quotes["AAPL"][0]["bid_price"], quotes["AAPL"][0]["ask_size"]) == (1.0, 2.0)
         assert (coins["BTC/USD"][0]["price"], coins["BTC/USD"][0]["size"]) == (90000.0, 0.001)
+        assert coin["BTC/USD"][0]["latest_trade"]["id"] == coins["BTC/USD"][0]["id"]
         assert (latest["AAPL"][0]["price"], latest["MSFT"][0]["price"]) == (300.01, 420.0)
         assert newest["AAPL"][0]["ask_price"] == 2.0
         assert states.keys() == {"AAPL", "MSFT"}

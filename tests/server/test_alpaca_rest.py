@@ -234,7 +234,9 @@ async def test_coins_have_addresses_of_their_own() -> None:
 
     assert trades["trades"].keys() == {"BTC/USD"}
     assert trades["trades"]["BTC/USD"][0]["s"] == 0.1234
-    assert latest["trades"]["BTC/USD"] == trades["trades"]["BTC/USD"][0] == states["BTC/USD"]["latestTrade"]
+    assert (
+        latest["trades"]["BTC/USD"] == trades["trades"]["BTC/USD"][0] == states["snapshots"]["BTC/USD"]["latestTrade"]
+    )
     assert shares["trades"].keys() == {"AAPL"}
     assert one["trades"] == []
 

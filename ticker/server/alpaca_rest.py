@@ -143,6 +143,11 @@ def latest_of_one(asked: Asked) -> str:
     return _object({"symbol": render(symbol), one: row})
 
 
+def snapshots_of_coins(asked: Asked) -> str:
+    """Return the state of each symbol, in a shape that only coins have."""
+    return _object({"snapshots": snapshots(asked)})
+
+
 def snapshots(asked: Asked) -> str:
     """Return the state of each symbol."""
     return _object({name: _object(state) for name, state in _states(asked).items()})
@@ -169,7 +174,7 @@ def routes(streams: Streams) -> list[Rule]:
         ("/v2/stocks/(?P<symbol>[^/]+)/snapshot", STOCKS, snapshot_of_one),
         (f"{crypto}/(?P<kind>{_KINDS})", CRYPTO, rows),
         (f"{crypto}/latest/(?P<kind>{_KINDS})", CRYPTO, latest_rows),
-        (f"{crypto}/snapshots", CRYPTO, snapshots),
+        (f"{crypto}/snapshots", CRYPTO, snapshots_of_coins),
     ]
     return [
         Rule(PathMatches(path), AlpacaResource, {"streams": streams, "offer": offer, "answer": answer})
