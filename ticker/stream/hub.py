@@ -173,10 +173,11 @@ class Hub:
 
     def _serve_audience(self, audience: Audience) -> int:
         """Offer an audience what has come since its position; return how many clients that were."""
+        audience.is_due = False
         position, members = audience.position, audience.members
         data, rows = self._due(audience, position) if members else (b"", 0)
         arrived = self._serve_late(audience) if audience.late else ()
-        audience.is_due, audience.position = False, self._number
+        audience.position = self._number
         if data:
             if audience.interval_ms:
                 self._set_back(audience, position)

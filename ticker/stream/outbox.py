@@ -14,6 +14,9 @@ JOINED_BYTES = 1 << 16
 MOST_EXEMPT = 1 << 26
 """Bytes beyond the limit that may wait at most, lest a client that reads nothing fills the memory with its wishes."""
 
+_NOTHING: deque[bytes] = deque(maxlen=0)
+"""The queue of all outboxes in which nothing waits: one of its own would cost each idle client 760 bytes."""
+
 
 class Pressure:
     """How many outboxes are half full or more; `relieved` is called when none is any more."""
@@ -70,7 +73,7 @@ class Outbox:
         self._limit = limit
         self._pressure = pressure
         self._pressed = False
-        self._queue: deque[bytes] = deque()
+        self._queue = _NOTHING
 
     @property
     def is_free(self) -> bool:
@@ -108,15 +111,19 @@ class Outbox:
                 data = self._joined(data)
             taken = self.write(data)
             self.sent += taken
+            if self._queue is not queue:  # closed while writing: there is nothing to go on with
+                return
             self.queued -= taken
             if taken < len(data):
                 queue.appendleft(data[taken:])
+        if not queue:
+            self._queue = _NOTHING
         self._exempt = min(self._exempt, self.queued)
         self._press()
 
     def clear(self) -> None:
         """Forget what waits."""
-        self._queue.clear()
+        self._queue = _NOTHING
         self.queued = self._exempt = 0
         self._press()
 
@@ -127,6 +134,8 @@ class Outbox:
         self.clear()
 
     def _keep(self, data: bytes) -> None:
+        if self._queue is _NOTHING:
+            self._queue = deque()
         self._queue.append(data)
         self.queued += len(data)
         if self.queued > self._limit + self._exempt:
