@@ -60,7 +60,7 @@ class Audience:
         self.position = position
         self.is_due = False
         """Whether the Hub has it in line to be served."""
-        self.members: set[Outbox] = set()
+        self.members: dict[Outbox, None] = {}  # not a set: in the order of their coming they lie together in memory
         self.late: dict[Outbox, int] = {}
         self._getters = [
             (series, *((None, 0) if numbers is None else (_getter(numbers), numbers[-1] + 1)))

@@ -117,7 +117,7 @@ class Hub:
             audience = audiences[key] = Audience(codec, interval_ms, parts, position)
             self._count(audience, 1)
         if position == audience.position:
-            audience.members.add(outbox)
+            audience.members[outbox] = None
         else:
             audience.late[outbox] = position
         if position < self._number and not interval_ms:
@@ -131,7 +131,7 @@ class Hub:
             self._piece.clients.remove(outbox)
             self._piece.offer([outbox])
         if outbox in audience.members:
-            audience.members.remove(outbox)
+            del audience.members[outbox]
             return audience.position
         return audience.late.pop(outbox)
 
@@ -190,14 +190,15 @@ class Hub:
                 for outbox in members:
                     outbox.offer(data, rows)
         served = len(members) + 1
-        members.update(arrived)
+        members.update(dict.fromkeys(arrived))
         return served
 
     @staticmethod
     def _set_back(audience: Audience, position: int) -> None:
         """Let conflated members whose socket is not free stay where they are."""
         busy = [outbox for outbox in audience.members if not outbox.is_free]
-        audience.members.difference_update(busy)
+        for outbox in busy:
+            del audience.members[outbox]
         audience.late.update(dict.fromkeys(busy, position))
 
     def _serve_late(self, audience: Audience) -> list[Outbox]:
