@@ -114,7 +114,11 @@ class Catalogue:
     def instruments(self, start: int = 0) -> list[Instrument]:
         """Return the instruments from a code on."""
         rows = zip(self.symbols[start:], self._price[start:], self._size[start:], strict=False)
-        return [Instrument(symbol, price, size, self.time_scale) for symbol, price, size in rows]
+        # Files don't tell shares from coins, but only coins are traded in fractions.
+        return [
+            Instrument(symbol, price, size, self.time_scale, "crypto" if size else "us_equity")
+            for symbol, price, size in rows
+        ]
 
     def scales(self, codes: Sequence[int]) -> dict[str, Ints]:
         """Return the scales of each quantity for these codes."""
