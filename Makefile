@@ -1,4 +1,4 @@
-.PHONY: setup check test bench serve
+.PHONY: setup check test bench soak serve
 
 setup:
 	sh .ci/setup test check
@@ -15,7 +15,11 @@ test:
 
 bench:
 	sh .ci/setup
-	.venv/bin/python benchmarks/bench_fanout.py
+	.venv/bin/python benchmarks/run.py
+
+soak:
+	sh .ci/setup
+	.venv/bin/python benchmarks/run.py --only soak
 
 serve:
 	sh .ci/setup

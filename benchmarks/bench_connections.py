@@ -56,7 +56,7 @@ def measure(args: argparse.Namespace) -> Measured:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, and write results/connections.json."""
+    """Measure, and write connections.json."""
     turns = take_turns({"ours": partial(measure, args)}, args.rounds)
     who = f"{args.clients:,} connections, conflated to {INTERVAL_MS} ms"
     figures = [

@@ -73,7 +73,7 @@ def tied() -> Iterator[None]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, and write results/encoding.json."""
+    """Measure, and write encoding.json."""
     directory = Directory("00000000", [Series("trades")], [Instrument(symbol) for symbol in made_up(CHANNELS)])
     contenders = {f"{rows} rows": partial(measure, args, block_of(rows, directory), directory) for rows in CASES}
     with tied():

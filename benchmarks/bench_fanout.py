@@ -5,14 +5,14 @@
     python benchmarks/bench_fanout.py --case 'b 20000'   one of them
     python benchmarks/bench_fanout.py --clients 5000 --mode conflated --peers none
 
-b: 1,000 clients, each with the trades of 20 symbols of its own choice out of 500. c: all with the same 100 symbols. Every
-tick is delivered, within a batching window of 50 ms. Counted: rows delivered per CPU second of the server, at so many
-ticks a second in. Every hundredth client decodes what it gets and follows the seq of its channels: a round with a row
-too few or too many is void.
+b: 1,000 clients, each with the trades of 20 symbols of its own choice out of 500. c: all with the same 100 symbols.
+Every tick is delivered, within a batching window of 50 ms. Counted: rows delivered per CPU second of the server, at
+so many ticks a second in. Every hundredth client decodes what it gets and follows the seq of its channels: a round
+with a row too few or too many is void.
 
-Ours is the whole server: it makes the ticks, numbers, keeps, folds, encodes, joins and sends them. The peers are given
-finished messages with our bytes (peers/play.py), once as one message a tick and once joined, one message a client and
-flush; they pay for the sending alone. So does the C program, which is the limit.
+Ours is the whole server: it makes the ticks, numbers, keeps, folds, encodes, joins and sends them. The peers are
+given finished messages with our bytes (peers/play.py), once as one message a tick and once joined, one message a
+client and flush; they pay for the sending alone. So does the C program, which is the limit.
 """
 
 from __future__ import annotations
@@ -71,24 +71,18 @@ def measure_ours(args: argparse.Namespace, case: Case) -> Measured:
     symbols = list(made_up(args.symbols))
     same = [symbols[: case.same]] * args.clients
     wanted = same if case.same else choices(symbols, args.clients, args.each)
-    options = [
-        "--symbols",
-        str(args.symbols),
-        "--rate",
-        str(case.rate),
-        "--seed",
-        "1",
-        "--flush-ms",
-        str(args.flush_ms),
-    ]
-    with running(Server.of_ours("--feed", "simulated", *options)) as server:
-        with running(Clients(server.port, [subscribe(each, mode=args.mode) for each in wanted])) as clients:
-            time.sleep(args.warm_up)
-            clients.start()
-            cpu_s = server.cpu_s
-            time.sleep(args.seconds)
-            cpu_s = server.cpu_s - cpu_s
-            counted = clients.count()
+    options = ["--symbols", str(args.symbols), "--rate", str(case.rate), "--seed", "1"]
+    options += ["--flush-ms", str(args.flush_ms)]
+    with (
+        running(Server.of_ours("--feed", "simulated", *options)) as server,
+        running(Clients(server.port, [subscribe(each, mode=args.mode) for each in wanted])) as clients,
+    ):
+        time.sleep(args.warm_up)
+        clients.start()
+        cpu_s = server.cpu_s
+        time.sleep(args.seconds)
+        cpu_s = server.cpu_s - cpu_s
+        counted = clients.count()
     return _measured(case, counted, cpu_s, counted["seconds"])
 
 
@@ -97,17 +91,19 @@ def measure_peer(args: argparse.Namespace, peer: Peer, mode: str, cases: list[Ca
     same = [list(range(cases[0].same))] * args.clients
     wishes = same if cases[0].same else choices(range(args.symbols), args.clients, args.each)
     measured: Measured = {"shown": ""}
-    with running(PeerServer(peer, script, mode, args.clients)) as server:
-        with running(clients_of_peer(server.port, wishes)) as clients:
-            for case in cases:
-                clients.start()
-                cpu_s = server.cpu_s
-                server.play()
-                counted = clients.count_all()
-                cpu_s = server.cpu_s - cpu_s
-                one = _measured(case, counted, cpu_s, counted["last_s"] - counted["first_s"])
-                measured["shown"] += one.pop("shown") + "  "
-                measured |= one
+    with (
+        running(PeerServer(peer, script, mode, args.clients)) as server,
+        running(clients_of_peer(server.port, wishes)) as clients,
+    ):
+        for case in cases:
+            clients.start()
+            cpu_s = server.cpu_s
+            server.play()
+            counted = clients.count_all()
+            cpu_s = server.cpu_s - cpu_s
+            one = _measured(case, counted, cpu_s, counted["last_s"] - counted["first_s"])
+            measured["shown"] += one.pop("shown") + "  "
+            measured |= one
     return measured
 
 
@@ -143,7 +139,7 @@ def _is_tried(case: Case, mode: str) -> bool:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, and write results/fanout.json."""
+    """Measure, and write fanout.json."""
     cases = [case for case in CASES if not args.case or case.name in args.case]
     peers, versions = available() if args.peers == "all" else ((), {})
     contenders: dict[str, Callable[[], Measured]] = {
@@ -179,14 +175,14 @@ def _figure(case: Case, turns: Run, peers: list[str]) -> Figure:
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=2.5)
+    parser = arguments(__doc__, seconds=2)
     parser.add_argument("--clients", type=int, default=1000)
     parser.add_argument("--symbols", type=int, default=500, help="symbols of the market")
     parser.add_argument("--each", type=int, default=20, help="symbols that each client chooses for itself, in b")
     parser.add_argument("--flush-ms", type=float, default=FLUSH_S * 1000)
     parser.add_argument("--mode", choices=("all", "conflated"), default="all")
     parser.add_argument("--warm-up", type=float, default=0.7)
-    parser.add_argument("--peer-seconds", type=float, default=1.0, help="of each case of a peer")
+    parser.add_argument("--peer-seconds", type=float, default=0.8, help="of each case of a peer")
     parser.add_argument("--peers", choices=("all", "none"), default="all")
     parser.add_argument("--case", action="append", help="such as 'b 20000'; default: all of the table")
     run(parser.parse_args())

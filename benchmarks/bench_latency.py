@@ -1,10 +1,10 @@
-"""d) How late is a tick, from the feed to the last of 1,000 clients? Does a full garbage collection ever come in between?
+"""d) How late is a tick, from the feed to the last of 1,000 clients? Does a full garbage collection come in between?
 
     python benchmarks/bench_latency.py
 
-A feed stamps a tick 20 times a second and has it sent at once, so there is no batching window in the figure; all clients
-want it. The reference is a C program that stamps and sends the same to as many at the same rate: what it takes is what
-1,000 sends take. Collections are counted inside the server by `gc.callbacks`.
+A feed stamps a tick 20 times a second and has it sent at once, so there is no batching window in the figure; all
+clients want it. The reference is a C program that stamps and sends the same to as many at the same rate: what it
+takes is what 1,000 sends take. Collections are counted inside the server by `gc.callbacks`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _shown(counted: Measured) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, and write results/latency.json."""
+    """Measure, and write latency.json."""
     peers, versions = available()
     with tempfile.TemporaryDirectory() as folder:
         flushes = [[(0, scripts.tick(0, seq, 0, 10_000, 100))] for seq in range(round(args.seconds / EVERY_S))]
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=3)
+    parser = arguments(__doc__, seconds=2.5)
     parser.add_argument("--clients", type=int, default=1000)
     run(parser.parse_args())
 

@@ -3,8 +3,8 @@
     python benchmarks/bench_memory.py
 
 Each connection subscribes to 20 channels of its own choice; nothing is sent. Resident memory is taken after the first
-500, which pay for what is only needed once, and after 3,000 more: the difference, by connection. The peers know which of
-20 topics each connection wants, in a list or by the library's own means.
+500, which pay for what is only needed once, and after 2,000 more: the difference, by connection. The peers know which
+of 20 topics each connection wants, in a list or by the library's own means.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _measure(args: argparse.Namespace, server: Server, connect: Callable[[int, i
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, and write results/memory.json."""
+    """Measure, and write memory.json."""
     peers, versions = available()
     with tempfile.TemporaryDirectory() as folder:
         script = scripts.write("memory", Path(folder), [scripts.segment(1, 1, [[]])])
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = arguments(__doc__, seconds=0.4)
-    parser.add_argument("--clients", type=int, default=3000)
+    parser.add_argument("--clients", type=int, default=2000)
     run(parser.parse_args())
 
 

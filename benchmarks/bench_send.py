@@ -3,8 +3,9 @@
     python benchmarks/bench_send.py
 
 The same one-tick message to 1,000 clients, again and again as fast as it goes; each message is a send of its own to
-each client. Counted per CPU second of the server, which is a second where it has its core for itself. The reference is a C program that only calls `send` (peers/send.c). Our server does all of its work: the
-tick goes through the door, is numbered, kept in the history, folded into bars, encoded and sent.
+each client. Counted per CPU second of the server, which is a second where it has its core for itself. The reference
+is a C program that only calls `send` (peers/send.c). Our server does all of its work: the tick goes through the door,
+is numbered, kept in the history, folded into bars, encoded and sent.
 """
 
 from __future__ import annotations
@@ -26,26 +27,30 @@ WARM_UP_S = 0.5
 def measure_ours(args: argparse.Namespace) -> Measured:
     """Return what our server does."""
     options = ["--every-ms", "0", "--clients", str(args.clients)]
-    with running(Server.of_ours("--feed", "benchmarks.probes:PulseFeed", *options)) as server:
-        with running(Clients(server.port, [subscribe(["PULSE"])] * args.clients)) as clients:
-            time.sleep(WARM_UP_S)
-            clients.start()
-            cpu_s = server.cpu_s
-            time.sleep(args.seconds)
-            cpu_s = server.cpu_s - cpu_s
-            counted = clients.count()
+    with (
+        running(Server.of_ours("--feed", "benchmarks.probes:PulseFeed", *options)) as server,
+        running(Clients(server.port, [subscribe(["PULSE"])] * args.clients)) as clients,
+    ):
+        time.sleep(WARM_UP_S)
+        clients.start()
+        cpu_s = server.cpu_s
+        time.sleep(args.seconds)
+        cpu_s = server.cpu_s - cpu_s
+        counted = clients.count()
     return _rates(counted["rows"], counted["seconds"], cpu_s)
 
 
 def measure_peer(args: argparse.Namespace, peer: Peer, script: Path) -> Measured:
     """Return what a peer does."""
-    with running(PeerServer(peer, script, "tick", args.clients)) as server:
-        with running(clients_of_peer(server.port, [[0]] * args.clients)) as clients:
-            clients.start()
-            cpu_s = server.cpu_s
-            server.play()
-            counted = clients.count_all()
-            cpu_s = server.cpu_s - cpu_s
+    with (
+        running(PeerServer(peer, script, "tick", args.clients)) as server,
+        running(clients_of_peer(server.port, [[0]] * args.clients)) as clients,
+    ):
+        clients.start()
+        cpu_s = server.cpu_s
+        server.play()
+        counted = clients.count_all()
+        cpu_s = server.cpu_s - cpu_s
     return _rates(counted["rows"], counted["last_s"] - counted["first_s"], cpu_s)
 
 
@@ -55,7 +60,7 @@ def _rates(sends: int, seconds: float, cpu_s: float) -> Measured:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, and write results/send.json."""
+    """Measure, and write send.json."""
     peers, versions = available()
     with tempfile.TemporaryDirectory() as folder:
         ticks = [[(0, scripts.tick(0, seq, time.time_ns() // 1000, 10_000, 100))] for seq in range(20_000)]
@@ -78,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=2)
+    parser = arguments(__doc__, seconds=1.5)
     parser.add_argument("--clients", type=int, default=1000)
     run(parser.parse_args())
 

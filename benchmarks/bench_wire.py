@@ -2,9 +2,9 @@
 
     python benchmarks/bench_wire.py
 
-The simulated market at 100,000 ticks a second over 500 symbols and a window of 50 ms, so that a message has ten ticks on
-average; one client takes all. Counted are all bytes it reads, WebSocket headers included. Beside it, of as many rows of
-the same market: the same as one map a row, in msgpack and in JSON.
+The simulated market at 100,000 ticks a second over 500 symbols and a window of 50 ms, so that a message has ten ticks
+on average; one client takes all. Counted are all bytes it reads, WebSocket headers included. Beside it, of as many
+rows of the same market: the same as one map a row, in msgpack and in JSON.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def as_rows() -> dict[str, float]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, and write results/wire.json."""
+    """Measure, and write wire.json."""
     turns = take_turns({"ours": partial(measure, args)}, args.rounds)
     figure = Figure(
         "g",

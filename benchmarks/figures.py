@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from harness import HERE, VoidError, machine, median
+from harness import BUILD, HERE, VoidError, machine, median
 
-RESULTS = HERE / "results"
+PUBLISHED = HERE / "results"
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS") or BUILD / "results")
+"""Where results are written: `run.py` alone publishes, so that no number without a whole run gets into the table."""
 TRIES = 3
 """How often a void round is tried again."""
 
@@ -39,11 +43,14 @@ class Figure:
         """The median of the rounds."""
         return median(self.rounds)
 
-    def reaches(self, bound: float | None) -> bool:
-        """Tell whether the median is at least as good as a bound."""
-        if bound is None or not self.rounds:
-            return bound is None
-        return self.value >= bound if self.more_is_better else self.value <= bound
+    @property
+    def reaches(self) -> str:
+        """Which bound the median is at least as good as: `aim`, `must`, `nothing`, or "" where there is none."""
+        bounds = [(name, bound) for name, bound in (("aim", self.aim), ("must", self.must)) if bound is not None]
+        for name, bound in bounds if self.rounds else ():
+            if self.value >= bound if self.more_is_better else self.value <= bound:
+                return name
+        return "nothing" if bounds else ""
 
 
 @dataclass
@@ -99,8 +106,8 @@ def _tried(name: str, measure: Callable[[], Measured], run: Run, broken: set[str
 def save(
     name: str, figures: Sequence[Figure], settings: Mapping[str, Any], run: Run | None = None, **more: Any
 ) -> None:
-    """Write what came out as `results/NAME.json`, and print it."""
-    RESULTS.mkdir(exist_ok=True)
+    """Write what came out as NAME.json, and print it."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
     content = {
         "benchmark": name,
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -121,7 +128,7 @@ def _told(figure: Figure) -> dict[str, Any]:
         "value": figure.value if figure.rounds else None,
         "low": min(figure.rounds, default=None),
         "high": max(figure.rounds, default=None),
-        "reaches": "aim" if figure.reaches(figure.aim) else "must" if figure.reaches(figure.must) else "nothing",
+        "reaches": figure.reaches,
     }
 
 

@@ -30,7 +30,8 @@ BUILD = HERE / "build"
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 SERVER_CORE = CORES[0] if len(CORES) > 1 else None
 CLIENT_CORE = CORES[1] if len(CORES) > 1 else None
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
+"""How long a process may say nothing: connecting 10,000 clients takes a busy machine its time."""
 
 
 class VoidError(Exception):

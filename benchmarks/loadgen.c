@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CHANNELS = 1 << 16, READ = 1 << 18 };
+enum { CHANNELS = 1 << 16, READ = 1 << 18, AT_ONCE = 32 };
 
 typedef struct {
     int fd, open, closed;
@@ -231,8 +231,8 @@ static void send_all(int fd, const void *data, size_t size) {
     }
 }
 
-/* Open a connection; keep what came behind the handshake's answer. */
-static void join(Connection *c, int port, const char *path, const char *subprotocol, FILE *commands) {
+/* Open a connection and ask for a WebSocket. */
+static void ask(Connection *c, int port, const char *path, const char *subprotocol) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -240,12 +240,17 @@ static void join(Connection *c, int port, const char *path, const char *subproto
     int one = 1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (connect(c->fd, (void *)&address, sizeof address)) fail("connect");
-    char request[1024], answer[4096], offer[128] = "";
+    char request[1024], offer[128] = "";
     if (*subprotocol) snprintf(offer, sizeof offer, "Sec-WebSocket-Protocol: %s\r\n", subprotocol);
     int size = snprintf(request, sizeof request,
         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n", path, port, offer);
     send_all(c->fd, request, size);
+}
+
+/* Read the answer, keep what came behind it, and send the command. */
+static void join(Connection *c, FILE *commands) {
+    char answer[4096];
     size_t got = 0;
     char *end = NULL;
     while (!end) {
@@ -322,7 +327,8 @@ int main(int argc, char **argv) {
     struct epoll_event event, events[256];
     for (int i = 0; i < count; i++) {
         Connection *c = &connections[i];
-        join(c, port, argv[2], argv[3], commands);
+        for (int j = i; i % AT_ONCE == 0 && j < i + AT_ONCE && j < count; j++) ask(&connections[j], port, argv[2], argv[3]);
+        join(c, commands);
         if (check_every && i % check_every == 0) {
             c->next = malloc(CHANNELS * sizeof *c->next);
             for (int j = 0; j < CHANNELS; j++) c->next[j] = -1;
@@ -332,11 +338,12 @@ int main(int argc, char **argv) {
         memmove(c->kept, c->kept + done, c->kept_size -= done);
         event = (struct epoll_event){.events = EPOLLIN, .data.ptr = c};
         epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event);
-        if (i % 50 == 49) { /* those that are there already are served, however long the others take */
-            int n = epoll_wait(poller, events, 256, 0);
+        for (int n = 256; i % AT_ONCE == 0 && n == 256;) { /* those that are there are served, however long others take */
+            n = epoll_wait(poller, events, 256, 0);
             for (int j = 0; j < n; j++) readable(events[j].data.ptr, buffer);
         }
     }
+    setvbuf(stdin, NULL, _IONBF, 0); /* a line that was read ahead would wake nobody */
     event = (struct epoll_event){.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(poller, EPOLL_CTL_ADD, 0, &event);
     reset();

@@ -18,6 +18,7 @@ from feeds.simulated import SimulatedFeed
 from ticker.clock import Clock
 from ticker.columns import Ticks
 from ticker.feed import Emit, Feed, Instrument
+from ticker.stream.hub import SLICE_CLIENTS
 
 PROBE_S = 0.001
 
@@ -54,6 +55,8 @@ class PulseFeed(Feed):
                 emit(Ticks("trades", ("PULSE",), codes, columns))
                 emit.flush()
                 due += self._every_s
+                for _ in range(self._clients // SLICE_CLIENTS + 1):  # until all are served, lest flushes be joined
+                    await asyncio.sleep(0)
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 

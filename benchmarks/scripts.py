@@ -26,7 +26,7 @@ TRADES = Series("trades")
 
 
 def tick(channel: int, seq: int, time_us: int, price: int, size: int) -> bytes:
-    """Return the data message of one trade, every number in a field of its own width: a stamp can be put in its place."""
+    """Return the data message of one trade, every number in a field of fixed width: a stamp can be put in its place."""
     head = struct.pack(">BBBIBBQ", 0x99, 0x7F & channel, 0xCE, seq, 1, 0xCF, time_us)
     return head + struct.pack(">BBBIBBBIBB", 0xC4, 0, 0xCE, price, 0xC4, 0, 0xCE, size, 0xC4, 0)
 

@@ -6,12 +6,13 @@ A script is a file of finished messages, so that a peer pays for nothing but bri
     flush     entries                                      one uint32, then as many entries
     entry     topic, size, payload                         uint16, uint16, `size` bytes
 
-A flush is due every `interval_us` (0: as soon as the last is out), and a segment ends after `limit_us` at the latest. In
-mode `tick` each entry is a message to all who want its topic; in mode `joined` those with the same topics get all they
-want of a flush as one message. Where `stamped`, eight bytes of the payload from the ninth on are the present time.
+A flush is due every `interval_us` (0: as soon as the last is out), and a segment ends after `limit_us` at the latest.
+In mode `tick` each entry is a message to all who want its topic; in mode `joined` those with the same topics get all
+they want of a flush as one message. Where `stamped`, eight bytes of the payload from the ninth on are the present
+time.
 
-A client says what it wants as text, topics with commas between, and is answered `ok`. A peer prints
-`listening on http://127.0.0.1:PORT/`, plays the next segment for each SIGUSR2, and prints `done` after it.
+A client says what it wants as text, topics with commas between, and is answered `ok`. A peer prints `listening on
+http://127.0.0.1:PORT/`, plays the next segment for each SIGUSR2, and prints `done` after it.
 """
 
 from __future__ import annotations
