@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 LATENESS_NS = 500_000_000
 """How far the clock that ends a live feed's bars is behind, so that trades that are on their way still count."""
+FAILED_STEP = "a step of the server failed; it goes on"
 FEED_STOP_S = 1.0
 """How long a feed may take to stop; what is left of five seconds is for the clients."""
 
@@ -150,14 +151,17 @@ class Node:
         while True:
             await self._clock.sleep(1.0)
             self._guarded(lambda: self._history.trim(self._clock.monotonic()))
-            self._guarded(self._connections.tick)
+            try:
+                await self._connections.tick()
+            except Exception:
+                log.exception(FAILED_STEP)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Do some work; what goes wrong there must not end all that comes after."""
         try:
             work()
         except Exception:
-            log.exception("a step of the server failed; it goes on")
+            log.exception(FAILED_STEP)
 
     def _change_state(self, state: str) -> None:
         self._guarded(self._conflate_all)  # so that the last rows come before the word that there are no more

@@ -20,8 +20,8 @@ from ticker.stream.outbox import Outbox
 
 REMEMBERED_FLUSHES = 64
 """Flushes after which what conflated clients are due is merged, though no interval has ended."""
-SLICE_CLIENTS = 512
-"""Clients that are served before sockets, commands and accepting get a turn: some 5 to 10 ms."""
+SLICE_CLIENTS = 256
+"""Clients that are served before sockets, commands and accepting get a turn: some 2 to 5 ms."""
 
 Later = Callable[[Callable[[], None]], object]
 """Calls a function soon, when others had their turn."""
