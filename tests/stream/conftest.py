@@ -109,7 +109,7 @@ class Peer:
         while self.session.step():
             pass
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes, _taken: int = 0) -> int:
         taken = data
         if self._room is not None:
             parts, size = list(frames(data)), 0

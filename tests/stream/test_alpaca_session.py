@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
 import msgpack
 import pytest
@@ -63,7 +64,7 @@ class Client:
     def last(self) -> Any:
         return self.arrays[-1][0]
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes, _taken: int = 0) -> int:
         rest = data
         while rest:
             size, head = rest[1], 2
@@ -205,55 +206,65 @@ def test_only_channels_with_rows_hold_up_a_replay(world: World, codec: JsonAlpac
     assert client.session.subscriptions.wants_every_row
 
 
+CLIENTS = st.integers(0, 2)
 LISTS = st.dictionaries(
     st.sampled_from(["trades", "quotes"]), st.lists(st.sampled_from(["*", *SYMBOLS]), max_size=3), max_size=2
 )
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["subscribe", "unsubscribe"]), LISTS)
-    | st.tuples(st.sampled_from(["trades", "quotes"]), st.sampled_from(SYMBOLS))
-    | st.tuples(st.just("announce"), st.just("")),
+    st.tuples(st.sampled_from(["subscribe", "unsubscribe"]), CLIENTS, LISTS)
+    | st.tuples(st.sampled_from(["trades", "quotes"]), st.none(), st.sampled_from(SYMBOLS))
+    | st.tuples(st.sampled_from(["announce", "later"]), st.none(), st.none()),
     max_size=30,
 )
 
 
-@given(STEPS, st.booleans())
+@given(STEPS, st.sampled_from([1, 512]))
 def test_rows_go_to_those_who_had_them_in_their_lists_when_they_were_flushed(
-    steps: list[tuple[str, Any]], defers: bool
+    steps: list[tuple[str, Any, Any]], slice_clients: int
 ) -> None:
-    world = World((Instrument("AAPL"), Instrument("MSFT")), intervals_s=(60,), defers=defers)
-    client = Client(world, JsonAlpacaCodec("us_equity", world.directory), Accounts())
-    client.log_in()
-    lists: dict[str, list[str]] = {"trades": [], "quotes": []}
-    expected: list[Any] = []
-    price = 0
-    for step, what in steps:
-        if step == "announce":
-            if "LATE" not in world.directory.numbers:
-                world.truth.instruments["LATE"] = Instrument("LATE")
-                client.session.announce(world.batcher.announce([Instrument("LATE")]))
-        elif step in ("subscribe", "unsubscribe"):
-            client.say(action=step, **what)
-            for channel, symbols in what.items():
-                kept = [each for each in lists[channel] if step == "subscribe" or each not in symbols]
-                added = symbols if step == "subscribe" else []
-                lists[channel] = list(dict.fromkeys([*kept, *added]))
-            expected.append(("subscription", lists["trades"], lists["quotes"]))
-        elif what in world.directory.numbers:
-            price += 1
-            emit = {"trades": world.trade, "quotes": world.quote}[step]
-            emit(what, price)
-            world.flush()
-            if what in lists[step] or "*" in lists[step]:
-                expected.append((step[0], what, price / 100))
-    while world.do_deferred():
-        pass
+    with mock.patch("ticker.stream.hub.SLICE_CLIENTS", slice_clients):
+        world = World((Instrument("AAPL"), Instrument("MSFT")), intervals_s=(60,), defers=slice_clients == 1)
+        accounts, codec = Accounts(), JsonAlpacaCodec("us_equity", world.directory)
+        clients = [Client(world, codec, accounts) for _ in range(3)]
+        lists: list[dict[str, list[str]]] = [{"trades": [], "quotes": []} for _ in clients]
+        expected: list[list[Any]] = [[] for _ in clients]
+        for client in clients:
+            client.log_in()
+        price = 0
+        for step, number, what in steps:
+            if step == "later":
+                world.do_deferred()
+            elif step == "announce":
+                if "LATE" not in world.directory.numbers:
+                    world.truth.instruments["LATE"] = Instrument("LATE")
+                    fresh = world.batcher.announce([Instrument("LATE")])
+                    for client in clients:
+                        client.session.announce(fresh)
+            elif number is not None:
+                clients[number].say(action=step, **what)
+                mine = lists[number]
+                for channel, symbols in what.items():
+                    kept = [each for each in mine[channel] if step == "subscribe" or each not in symbols]
+                    mine[channel] = list(dict.fromkeys([*kept, *(symbols if step == "subscribe" else [])]))
+                expected[number].append(("subscription", mine["trades"], mine["quotes"]))
+            elif what in world.directory.numbers:
+                price += 1
+                {"trades": world.trade, "quotes": world.quote}[step](what, price)
+                world.flush()
+                for mine, rows in zip(lists, expected, strict=True):
+                    if what in mine[step] or "*" in mine[step]:
+                        rows.append((step[0], what, price / 100))
+        while world.do_deferred():
+            pass
 
-    came = [
-        (m["T"], m["trades"], m["quotes"]) if m["T"] == "subscription" else (m["T"], m["S"], m.get("p", m.get("bp")))
-        for array in client.arrays[2:]
-        for m in array
-    ]
-    assert came == expected
+    for client, rows in zip(clients, expected, strict=True):
+        assert [summary(message) for array in client.arrays[2:] for message in array] == rows
+
+
+def summary(message: dict[str, Any]) -> tuple[Any, ...]:
+    if message["T"] == "subscription":
+        return "subscription", message["trades"], message["quotes"]
+    return message["T"], message["S"], message.get("p", message.get("bp"))
 
 
 @given(st.lists(st.binary() | st.text() | st.dictionaries(st.text(), st.none() | st.text())))

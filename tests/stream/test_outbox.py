@@ -28,7 +28,8 @@ class Socket:
     def taken(self) -> bytes:
         return b"".join(self.calls)
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes, taken: int) -> int:
+        assert taken == 0
         assert not self.outbox.blocked
         size = len(data)
         if self.room is not None and self.room < size:
@@ -75,7 +76,7 @@ def test_what_a_busy_socket_does_not_take_is_kept_by_reference(outbox: Outbox) -
     outbox.blocked = True
 
     outbox.offer(data)
-    outbox.write = lambda each: taken.append(each) or len(each)
+    outbox.write = lambda each, _: taken.append(each) or len(each)
     outbox.drain()
 
     assert taken[0] is data
@@ -161,7 +162,7 @@ def test_what_has_waited_beyond_the_limit_does_not_lift_it_once_it_is_sent(outbo
 
 def test_a_socket_that_took_less_and_has_room_again_gets_the_rest(outbox: Outbox) -> None:
     taken: list[bytes] = []
-    outbox.write = lambda data: taken.append(data[:10]) or len(taken[-1])
+    outbox.write = lambda data, _: taken.append(data[:10]) or len(taken[-1])
 
     outbox.offer(message(1) + message(2) + message(3))
 

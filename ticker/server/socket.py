@@ -40,13 +40,12 @@ class StreamSocket:
     __slots__ = (
         "_alive_s",
         "_clock",
-        "_direct",
         "_forget",
+        "_is_direct",
         "_peer",
         "_pinged_s",
         "_protocol",
         "_reading",
-        "_send",
         "_stepping",
         "_stream",
         "_waiting_done",
@@ -65,8 +64,7 @@ class StreamSocket:
         """Take over a stream. `peer` is its address for the log; `forget(self)` is called when it has closed."""
         self.session = session
         self._stream = stream
-        self._send = stream.socket.send
-        self._direct = not isinstance(stream, SSLIOStream)
+        self._is_direct = not isinstance(stream, SSLIOStream)
         self._clock = clock
         self._peer = peer
         self._forget = forget
@@ -77,6 +75,8 @@ class StreamSocket:
         self._protocol.stream = stream
         _tune(stream.socket)
         session.outbox.write = self._write
+        if self._is_direct:
+            session.outbox.send = stream.socket.send
         self._reading: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -150,21 +150,12 @@ class StreamSocket:
         self._waiting_done = done if waits else None
         return now_s - self._alive_s > DEAD_S
 
-    def _write(self, data: bytes) -> int:
-        """Hand whole frames to the socket; return how many bytes it took, up to the end of a frame.
+    def _write(self, data: bytes, taken: int) -> int:
+        """Take care of what the socket left of whole frames; return how many bytes are, up to the end of a frame.
 
         A frame that the kernel took in part is left to Tornado's buffer, where pongs queue up behind it and not within.
         """
-        taken = 0
-        if self._direct:
-            try:
-                taken = self._send(data)
-            except BlockingIOError:
-                pass
-            except OSError:
-                IOLoop.current().add_callback(self._stream.close)
-                return len(data)
-        size, step = len(data), 1 if self._direct else TLS_BYTES
+        size, step = len(data), 1 if self._is_direct else TLS_BYTES
         while taken < size and not self.session.outbox.blocked:
             end = boundary(data, min(taken + step, size))
             try:

@@ -39,13 +39,16 @@ class Pressure:
 class Outbox:
     """The way out to one client.
 
-    `write(data)` hands whole frames to the socket and returns how many bytes of them it took, all or up to the end of a
-    frame; it sets `blocked` if the socket takes no more. Whoever wrote it calls `drain` when the socket is free again.
+    `send(data)` is the socket's: it returns how many bytes it took, and raises OSError when it takes none. What it left
+    is offered to `write(data, taken)`, which sees to it that no frame is cut: it returns how many bytes are taken care
+    of, all or up to the end of a frame, and sets `blocked` if the socket takes no more. Whoever wrote it calls `drain`
+    when the socket is free again.
     """
 
     __slots__ = (
         "_exempt",
         "_limit",
+        "_owed",
         "_pressed",
         "_pressure",
         "_queue",
@@ -53,12 +56,14 @@ class Outbox:
         "overflowed",
         "queued",
         "rows",
+        "send",
         "sent",
         "write",
     )
 
     def __init__(self, limit: int, pressure: Pressure) -> None:
-        self.write: Callable[[bytes], int] = len
+        self.send: Callable[[bytes], int] = _takes_nothing
+        self.write: Callable[[bytes, int], int] = lambda data, taken: len(data)
         self.blocked = False
         self.overflowed = False
         """Whether more than `limit` bytes wanted to wait: they were dropped, as is all that comes after, and the client
@@ -69,6 +74,7 @@ class Outbox:
         """Rows of data offered so far (see `heartbeat` in the protocol)."""
         self.sent = 0
         """Bytes handed to the socket so far."""
+        self._owed = 0
         self._exempt = 0
         self._limit = limit
         self._pressure = pressure
@@ -78,22 +84,27 @@ class Outbox:
     @property
     def is_free(self) -> bool:
         """Whether nothing waits and the socket takes more."""
-        return not (self.blocked or self.queued or self.overflowed)
+        return not (self.blocked or self.queued)
 
     def offer(self, data: bytes, rows: int = 0) -> None:
         """Send whole frames that hold `rows` rows of data, now or when the socket is free."""
-        if self.overflowed:
+        if self.blocked or self.queued:
+            if not self.overflowed:
+                self.rows += rows
+                self._keep(data)
             return
         self.rows += rows
-        if self.blocked or self.queued:
-            self._keep(data)
-            return
-        taken = self.write(data)
-        self.sent += taken
+        try:  # nothing but the kernel stands between a joined piece and a free socket
+            taken = self.send(data)
+        except OSError:  # it is full, or broken: `write` finds out
+            taken = 0
         if taken < len(data):
-            self._keep(data[taken:])
-            if not self.blocked:  # the socket took less than all, and has room again already: nobody else would go on
-                self.drain()
+            taken = self.write(data, taken)
+            if taken < len(data):
+                self._keep(data[taken:])
+                if not self.blocked:  # it has room again already: nobody else would go on
+                    self.drain()
+        self.sent += taken
 
     def offer_beyond_limit(self, data: bytes, rows: int = 0) -> None:
         """Send what the client asked for and the limit is not meant for: rows of a resume, descriptions of channels."""
@@ -101,15 +112,31 @@ class Outbox:
         self.offer(data, rows)
         self._exempt = min(self._exempt, self.queued)
 
+    def owe(self, size: int) -> None:
+        """Count towards the limit what the client will be offered later, all at once; `settle` when it is."""
+        self._owed += size
+        self._check_limit()
+
+    def settle(self) -> None:
+        """Owe the client nothing any more."""
+        self._owed = 0
+
     def drain(self) -> None:
         """Go on sending what waits."""
+        if self.overflowed:
+            return
         self.blocked = False
         queue = self._queue
         while queue and not self.blocked:
             data = queue.popleft()
             if queue and len(data) < JOINED_BYTES:
                 data = self._joined(data)
-            taken = self.write(data)
+            try:
+                taken = self.send(data)
+            except OSError:
+                taken = 0
+            if taken < len(data):
+                taken = self.write(data, taken)
             self.sent += taken
             if self._queue is not queue:  # closed while writing: there is nothing to go on with
                 return
@@ -121,28 +148,25 @@ class Outbox:
         self._exempt = min(self._exempt, self.queued)
         self._press()
 
-    def clear(self) -> None:
-        """Forget what waits."""
-        self._queue = _NOTHING
-        self.queued = self._exempt = 0
-        self._press()
-
     def close(self) -> None:
         """Forget what waits and take nothing more."""
         self.overflowed = True
         self.blocked = True
-        self.clear()
+        self._queue = _NOTHING
+        self.queued = self._exempt = self._owed = 0
+        self._press()
 
     def _keep(self, data: bytes) -> None:
         if self._queue is _NOTHING:
             self._queue = deque()
         self._queue.append(data)
         self.queued += len(data)
-        if self.queued > self._limit + self._exempt:
-            self.overflowed = True
-            self.clear()
-        else:
-            self._press()
+        self._check_limit()
+        self._press()
+
+    def _check_limit(self) -> None:
+        if self.queued + self._owed > self._limit + self._exempt:
+            self.close()
 
     def _joined(self, data: bytes) -> bytes:
         parts, size = [data], len(data)
@@ -159,3 +183,8 @@ class Outbox:
                 self._pressure.add()
             else:
                 self._pressure.remove()
+
+
+def _takes_nothing(data: bytes) -> int:
+    """Stand in for a socket's `send` where frames cannot go to it directly (TLS)."""
+    raise BlockingIOError
