@@ -487,6 +487,7 @@ async def test_who_found_all_places_taken_is_closed_without_a_word_that_would_en
         assert (await second.ask(action="auth", key="PK", secret="S"))["code"] == 406
         await clock.advance(12)
         assert (await second.ending()).code == 4001
+        assert second.last == []
 
 
 @codecs

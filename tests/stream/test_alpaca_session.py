@@ -267,6 +267,27 @@ def summary(message: dict[str, Any]) -> tuple[Any, ...]:
     return message["T"], message["S"], message.get("p", message.get("bp"))
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_is_due_by_the_old_lists_comes_before_the_new_ones_are_confirmed(first: int) -> None:
+    with mock.patch("ticker.stream.hub.SLICE_CLIENTS", 1):
+        world = World((Instrument("AAPL"), Instrument("MSFT")), intervals_s=(60,), defers=True)
+        codec = JsonAlpacaCodec("us_equity", world.directory)
+        clients = [Client(world, codec, Accounts()) for _ in range(2)]
+        for client, symbols in zip(clients, (["AAPL"], ["AAPL", "MSFT"]), strict=True):
+            client.log_in()
+            client.say(action="subscribe", trades=symbols)
+        world.trade("AAPL", 100)
+        world.flush()
+        waiting = [client for client in clients if client.last["T"] == "subscription"]
+        assert len(waiting) == 1, "one is served at once, the other has to wait"
+
+        for client in (*clients[first:], *clients[:first]):
+            client.say(action="unsubscribe", trades=["AAPL"])
+
+    for client in clients:
+        assert [array[0]["T"] for array in client.arrays[3:]] == ["t", "subscription"]
+
+
 @given(st.lists(st.binary() | st.text() | st.dictionaries(st.text(), st.none() | st.text())))
 def test_no_message_disturbs_a_session(messages: list[Any]) -> None:
     world = World((Instrument("AAPL"),), intervals_s=(60,))
