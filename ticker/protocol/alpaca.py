@@ -18,7 +18,6 @@ MESSAGES = {
     407: "slow client",
     409: "insufficient subscription",
     410: "invalid subscribe action for this feed",
-    500: "internal error",
 }
 """The text of each error, exactly as clients compare it."""
 
