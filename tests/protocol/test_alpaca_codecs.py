@@ -341,3 +341,13 @@ def test_ids_of_epochs_differ_and_are_exact_in_javascript() -> None:
     assert id_base("9f2c51d0") != id_base("9f2c51d1")
     assert id_base("9f2c51d0") % 2**32 == 0
     assert id_base("9f2c51d0") + 2**32 < 2**53
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("length", [1, 31, 32, 63, 64, 128])
+def test_symbols_of_any_length_are_written(codec: Any, length: int) -> None:
+    instruments = [Instrument("é株"[i] * length) for i in range(2)]
+
+    rows = rows_of(codec, "us_equity", block({0: [(1, 100, 1)], 1: [(2, 200, 2)]}), instruments)
+
+    assert [(row["S"], row["p"]) for row in rows] == [(instruments[0].symbol, 1.0), (instruments[1].symbol, 2.0)]
