@@ -82,7 +82,7 @@ class AlpacaSubscriptions:
         self.lists = lists
         known = self._market.directory.numbers
         self._may_grow = any(symbol not in known for symbols in lists.values() for symbol in symbols)
-        if self._audience is not None and self._audience.parts != self._parts():
+        if self._audience is not None:
             self._market.hub.leave(self._outbox, self._audience)
             self._audience = None
 
