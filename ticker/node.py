@@ -85,6 +85,7 @@ class Node:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=FEED_STOP_S)
         self._guarded(self._batcher.flush)
+        self._guarded(self._hub.settle)
         self._guarded(self._conflate_all)
         await self._connections.say_goodbye()
         await self._server.close()
@@ -95,7 +96,9 @@ class Node:
         folded = [interval_s for interval_s in self._directory.intervals if interval_s not in feed.bars_s]
         bars = Bars(self._directory, folded)
         self._history = History(self._directory, settings.history_mib, settings.history_s, settings.bars_mib)
-        self._hub = Hub(self._directory, self._history, bars, asyncio.get_running_loop().call_soon)
+        later = asyncio.get_running_loop().call_soon
+        is_replay = feed.replay is not None
+        self._hub = Hub(self._directory, self._history, bars, later, is_waited_for=is_replay)
         broker = MemoryBroker()
         broker.subscribe(lambda blocks: self._history.append(blocks, clock.monotonic()))
         broker.subscribe(Days(self._directory, self._hub.publish).publish)
@@ -134,6 +137,7 @@ class Node:
                 self._batcher.time(self._clock.now() - LATENESS_NS)
             if now_us // window_us > last_us // window_us:
                 self._guarded(self._batcher.flush)
+                self._guarded(self._hub.serve_late)
             for interval_ms in self._hub.intervals_ms:
                 if now_us // (interval_ms * 1000) > last_us // (interval_ms * 1000):
                     self._guarded(partial(self._hub.conflate, interval_ms))
@@ -164,7 +168,9 @@ class Node:
             log.exception(FAILED_STEP)
 
     def _change_state(self, state: str) -> None:
-        self._guarded(self._conflate_all)  # so that the last rows come before the word that there are no more
+        # The last rows come before the word that there are no more.
+        self._guarded(self._hub.settle)
+        self._guarded(self._conflate_all)
         self._market.state = state
         self._connections.tell_status()
 

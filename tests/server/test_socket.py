@@ -309,10 +309,9 @@ async def test_a_pong_overtakes_the_data_that_wait() -> None:
             await wire.receive()
         rows_before_the_pong = wire.rows - before
 
-        await wire.send({"op": "ping", "id": "last"})
-        await wire.answer("last")
         assert rows_before_the_pong < 50_000, "it waited for a whole flush"
-        assert wire.rows == 15 * 60_000
+        while wire.rows < 15 * 60_000:
+            await wire.receive()
 
 
 async def test_a_cut_in_the_middle_of_a_frame_disturbs_nobody() -> None:

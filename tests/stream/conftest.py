@@ -139,6 +139,7 @@ class World:
         limits: Limits | None = None,
         heartbeat_s: float = 10.0,
         defers: bool = False,
+        is_waited_for: bool = False,
     ) -> None:
         series = [Series(kind) for kind in kinds if kind != "bars"]
         series += [Series("bars", interval_s) for interval_s in intervals_s if "bars" in kinds]
@@ -149,11 +150,11 @@ class World:
         folded_s = [interval_s for interval_s in intervals_s if interval_s not in emitted_s]
         bars = Bars(self.directory, folded_s if "bars" in kinds else ())
         self.history = History(self.directory, ticks_mib, age_s, bars_mib)
-        self.hub = Hub(self.directory, self.history, bars, self._later)
+        self.hub = Hub(self.directory, self.history, bars, self._later, is_waited_for=is_waited_for)
         self._defers = defers
         self._deferred: list[Callable[[], None]] = []
         self.pressure = Pressure()
-        broker = MemoryBroker()
+        self.broker = broker = MemoryBroker()
         broker.subscribe(self.truth.record_bars)
         broker.subscribe(lambda blocks: self.history.append(blocks, self.now_s))
         broker.subscribe(self.hub.publish)
@@ -197,6 +198,7 @@ class World:
     def flush(self) -> None:
         self.truth.flush()
         self.batcher.flush()
+        self.hub.serve_late()
 
     def tell_time(self) -> None:
         """Let the feed tell its time, so that bars end."""
@@ -229,6 +231,10 @@ class World:
             pass
         for peer in self.peers:
             peer.free()
+        self.hub.serve_late()
+        while self.do_deferred():
+            pass
+        for peer in self.peers:
             peer.catch_up()
         self.conflate_all()
         while self.do_deferred():

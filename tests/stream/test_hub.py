@@ -306,3 +306,92 @@ def test_bars_that_the_feed_emits_are_rows_and_what_is_folded_from_them_runs() -
         60: (0, [(start + i * 60_000_000, 10, high, 9, 10, 100, 1000, 7) for i, high in enumerate((12, 15, 11))]),
         3600: (0, [(hour, 10, 15, 9, 10, 300, 3000, 21)]),
     }
+
+
+def flood(world: World, flushes: int) -> None:
+    for _ in range(flushes):
+        world.trade("AAPL")
+        world.flush()
+
+
+def test_one_that_stalls_is_set_back_and_gets_everything_once_it_reads_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticker.stream.hub.KEPT_BYTES", 100)
+    world = World()
+    stalled, healthy = world.connect(), world.connect()
+    for peer in (stalled, healthy):
+        peer.subscribe("AAPL")
+    stalled.block()
+
+    flood(world, 50)
+    kept = stalled.outbox.queued
+    stalled.free()
+    world.hub.serve_late()
+
+    assert kept < 200
+    assert (stalled.reader.rows, healthy.reader.rows) == (50, 50)
+    assert stalled.outbox.is_free
+
+
+def test_one_that_is_set_back_is_closed_when_what_it_is_owed_passes_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticker.stream.hub.KEPT_BYTES", 100)
+    world = World()
+    stalled, healthy = world.connect(outbox_bytes=2000), world.connect()
+    for peer in (stalled, healthy):
+        peer.subscribe("AAPL")
+    stalled.block()
+
+    flood(world, 30)
+    assert not stalled.outbox.overflowed
+    flood(world, 60)
+
+    assert stalled.outbox.overflowed
+    assert healthy.reader.rows == 90
+
+
+def test_what_is_kept_for_those_behind_is_bounded_and_then_each_gets_its_own_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ticker.stream.hub.KEPT_BYTES", 100)
+    monkeypatch.setattr("ticker.stream.hub.SHARED_BYTES", 3000)
+    world = World()
+    stalled = world.connect()
+    stalled.subscribe("AAPL")
+    stalled.block()
+
+    flood(world, 200)
+
+    assert world.hub._backlog.nbytes < 6000
+    assert stalled.outbox.queued > 3000
+    stalled.free()
+    world.hub.serve_late()
+    assert stalled.reader.rows == 200
+
+
+def test_who_is_set_back_can_be_given_its_part_before_something_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticker.stream.hub.KEPT_BYTES", 100)
+    world = World()
+    stalled = world.connect()
+    stalled.subscribe("AAPL")
+    stalled.block()
+    flood(world, 20)
+
+    world.hub.settle()
+    stalled.send("ping")
+    stalled.free()
+
+    assert stalled.last["rows"] == 20
+    assert stalled.reader.rows == 20
+
+
+def test_nobody_is_set_back_where_the_feed_waits_for_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticker.stream.hub.KEPT_BYTES", 100)
+    world = World(is_waited_for=True)
+    stalled = world.connect()
+    stalled.subscribe("AAPL")
+    stalled.block()
+
+    flood(world, 50)
+
+    assert stalled.outbox.queued > 1000
+    stalled.free()
+    assert stalled.reader.rows == 50

@@ -185,11 +185,22 @@ seeds = st.integers(0, 2**32)
 
 
 @settings(max_examples=60)
-@given(seed=seeds, defers=st.booleans(), channels=st.sampled_from([5, 100_000]))
-def test_every_client_reads_each_row_of_its_channels_exactly_once(seed: int, defers: bool, channels: int) -> None:
-    day = Day(seed, defers=defers, channels=channels)
+@given(
+    seed=seeds,
+    defers=st.booleans(),
+    channels=st.sampled_from([5, 100_000]),
+    kept=st.sampled_from([0, 100, 1 << 15]),
+    shared=st.sampled_from([0, 500, 1 << 26]),
+)
+def test_every_client_reads_each_row_of_its_channels_exactly_once(
+    seed: int, defers: bool, channels: int, kept: int, shared: int
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("ticker.stream.hub.KEPT_BYTES", kept)
+        monkeypatch.setattr("ticker.stream.hub.SHARED_BYTES", shared)
+        day = Day(seed, defers=defers, channels=channels)
 
-    day.run()
+        day.run()
 
     assert not day.closed
 

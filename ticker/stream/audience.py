@@ -38,6 +38,11 @@ class Encoded:
             frames[symbol] = frames[symbol] + frame if frames[symbol] else frame
             rows[symbol] += count
 
+    @property
+    def nbytes(self) -> int:
+        """What the frames occupy, with the lists that find them."""
+        return sum(map(len, self.everything)) + 50 * len(self.everything) + 16 * len(self.frames)
+
     def grow(self, size: int) -> None:
         """Make room for symbol numbers below `size`, which have appeared since and have nothing here."""
         self.frames += [_EMPTY] * (size - len(self.frames))
@@ -48,7 +53,7 @@ class Audience:
     """Those who listen to `parts` by one codec, in mode `all` (interval 0) or conflated.
 
     Its `members` were sent all up to the flush numbered `position`. The `late` ones stand elsewhere, at the flush
-    given: they joined since, or are conflated and had no free socket when the others were served.
+    given: they joined since, or could not take more when the others were served.
     """
 
     __slots__ = ("_getters", "codec", "interval_ms", "is_due", "late", "members", "parts", "position")
@@ -74,6 +79,12 @@ class Audience:
 
     def joined(self, encoded: Mapping[Series, Encoded | None]) -> tuple[bytes, int]:
         """Return what of these blocks this audience gets, as one piece, and how many rows that is."""
+        if len(self._getters) == 1:  # the usual case by itself: two lists less for each audience and flush
+            ((series, getter, size),) = self._getters
+            block = encoded.get(series)
+            if block is not None and getter is not None and size <= len(block.frames):
+                counts = getter(block.rows)
+                return self.codec.join(getter(block.frames), counts), sum(counts)
         parts: list[bytes] = []
         rows: list[int] = []
         for series, getter, size in self._getters:

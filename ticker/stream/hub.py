@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from ticker.columns import Block, Ints
+from ticker.columns import Block
 from ticker.model import Series
 from ticker.protocol.codec import RowCodec
 from ticker.stream.audience import Audience, Encoded, Parts
+from ticker.stream.backlog import Backlog
 from ticker.stream.bars import Bars
 from ticker.stream.conflation import BarUpdates, TickUpdates, Updates
 from ticker.stream.directory import Directory
 from ticker.stream.history import History
+from ticker.stream.listeners import Listeners
 from ticker.stream.outbox import Outbox
 
 REMEMBERED_FLUSHES = 64
 """Flushes after which what conflated clients are due is merged, though no interval has ended."""
 SLICE_CLIENTS = 256
 """Clients that are served before sockets, commands and accepting get a turn: some 2 to 5 ms."""
+
+KEPT_BYTES = 1 << 15
+"""What may wait in a client's outbox before it is set back: what comes then is kept once for all who are behind."""
+SHARED_BYTES = 1 << 26
+"""What may be kept for all who are behind, before each is given its own part."""
+NO_LIMIT = 1 << 62
 
 Later = Callable[[Callable[[], None]], object]
 """Calls a function soon, when others had their turn."""
@@ -36,12 +42,22 @@ class Hub:
     overtake one another and an overload makes larger pieces, not a longer line.
     """
 
-    def __init__(self, directory: Directory, history: History, bars: Bars, later: Later = lambda work: work()) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        history: History,
+        bars: Bars,
+        later: Later = lambda work: work(),
+        *,
+        is_waited_for: bool = False,
+    ) -> None:
+        """Make a hub without audiences. `is_waited_for`: the feed waits for slow clients, so nobody is set back."""
         self._directory = directory
+        self._most_kept = NO_LIMIT if is_waited_for else KEPT_BYTES
         self._source = bars.source
         self._later = later
         self._audiences: dict[int, dict[tuple[RowCodec, Parts], Audience]] = defaultdict(dict)
-        self._listeners: dict[tuple[RowCodec, bool, Series], _Listeners] = defaultdict(_Listeners)
+        self._listeners: dict[tuple[RowCodec, bool, Series], Listeners] = defaultdict(Listeners)
         self._ticks = {series: TickUpdates() for series in directory.series if series.kind != "bars"}
         self.bars = {
             series: BarUpdates(series, directory, bars, history[series])
@@ -52,7 +68,8 @@ class Hub:
         self._conflated: Counter[Series] = Counter()
         self._number = -1
         self._remembered = 0
-        self._flushes: deque[_Flush] = deque()  # those that some audience of mode `all` has yet to get
+        self._backlog = Backlog(self._encode)
+        self._behind: set[Audience] = set()  # those of mode `all` that have late ones
         self._encoded: dict[tuple[RowCodec, Series, int], Encoded | None] = {}
         self._line: deque[Audience] = deque()
         self._conflated_line: deque[Audience] = deque()
@@ -71,7 +88,7 @@ class Hub:
         self._remember(blocks)
         audiences = self._audiences[0]
         if audiences:
-            self._flushes.append(_Flush(self._number, blocks, {}))
+            self._backlog.append(blocks)
             self._queue(audiences.values(), self._line)
 
     def conflate(self, interval_ms: int) -> None:
@@ -80,6 +97,21 @@ class Hub:
         if audiences:
             self._queue(audiences.values(), self._conflated_line)
             self._forget()
+
+    def serve_late(self) -> None:
+        """Bring those of mode `all` up to date who were set back and can take more. To be called with each window."""
+        if self._behind:
+            self._queue(self._behind, self._line)
+
+    def settle(self) -> None:
+        """Give those who were set back their own part now, so that it comes before what they are sent next."""
+        for audience in self._behind:
+            for outbox, position in audience.late.items():
+                data, rows = self._due(audience, position)
+                audience.late[outbox] = self._number
+                outbox.settle()
+                if data:
+                    outbox.offer(data, rows)
 
     def join(self, outbox: Outbox, codec: RowCodec, interval_ms: int, parts: Parts) -> Audience:
         """Let a client listen from the next flush on; return its audience."""
@@ -133,6 +165,7 @@ class Hub:
         if outbox in audience.members:
             del audience.members[outbox]
             return audience.position
+        outbox.settle()
         return audience.late.pop(outbox)
 
     def _dissolve_if_empty(self, audience: Audience) -> None:
@@ -141,6 +174,7 @@ class Hub:
         audiences = self._audiences[audience.interval_ms]
         del audiences[audience.codec, audience.parts]
         self._count(audience, -1)
+        self._behind.discard(audience)
 
     def _queue(self, audiences: Iterable[Audience], line: deque[Audience]) -> None:
         """Let audiences stand in line, each once, and serve as many as a slice holds."""
@@ -163,27 +197,31 @@ class Hub:
             elif self._line or self._conflated_line:
                 left -= self._serve_audience((self._line or self._conflated_line).popleft())
             else:
-                self._flushes.clear()
+                self._release(self._behind, is_offered=True)
                 return
-        oldest = min((audience.oldest for audience in self._line), default=self._number)
-        while self._flushes and self._flushes[0].number <= oldest:
-            self._flushes.popleft()
+        if len(self._backlog) > 1:  # an overload: another flush came before all were served
+            self._release((*self._line, *self._behind), is_offered=False)
         self._goes_on = True
         self._later(self._serve)
 
     def _serve_audience(self, audience: Audience) -> int:
         """Offer an audience what has come since its position; return how many clients that were."""
         audience.is_due = False
-        position, members = audience.position, audience.members
-        data, rows = self._due(audience, position) if members else (b"", 0)
-        arrived = self._serve_late(audience) if audience.late else ()
+        position, members, is_conflated = audience.position, audience.members, audience.interval_ms > 0
+        if is_conflated:
+            data, rows = self._due(audience, position) if members else (b"", 0)
+        else:
+            data, rows = self._backlog.due(audience, position)
+        arrived = self._serve_late(audience, len(data)) if audience.late else ()
         audience.position = self._number
         if data:
-            if audience.interval_ms:
-                self._set_back(audience, position)
+            most = self._most_kept
+            busy = [each for each in members if (not each.is_free if is_conflated else each.queued > most)]
+            if busy:
+                self._set_back(audience, position, busy, len(data))
             if len(members) > SLICE_CLIENTS:
-                self._piece = _Piece(data, rows, list(members), audience.interval_ms > 0)
-            elif audience.interval_ms:
+                self._piece = _Piece(data, rows, list(members), is_conflated)
+            elif is_conflated:
                 for outbox in members:
                     outbox.offer_beyond_limit(data, rows)
             else:
@@ -191,28 +229,47 @@ class Hub:
                     outbox.offer(data, rows)
         served = len(members) + 1
         members.update(dict.fromkeys(arrived))
+        if audience.late and not audience.interval_ms:
+            self._behind.add(audience)
+        elif self._behind:
+            self._behind.discard(audience)
         return served
 
     @staticmethod
-    def _set_back(audience: Audience, position: int) -> None:
-        """Let conflated members whose socket is not free stay where they are."""
-        busy = [outbox for outbox in audience.members if not outbox.is_free]
-        for outbox in busy:
+    def _set_back(audience: Audience, position: int, clients: list[Outbox], size: int) -> None:
+        """Let members who cannot take more stay where they are; in mode `all` they are owed these bytes."""
+        for outbox in clients:
             del audience.members[outbox]
-        audience.late.update(dict.fromkeys(busy, position))
+            audience.late[outbox] = position
+            if not audience.interval_ms:
+                outbox.owe(size)
 
-    def _serve_late(self, audience: Audience) -> list[Outbox]:
-        """Bring the late ones up to date, conflated ones if their socket is free, and take them out; return them."""
-        arrived = [outbox for outbox in audience.late if outbox.is_free or not audience.interval_ms]
+    def _serve_late(self, audience: Audience, size: int) -> list[Outbox]:
+        """Bring the late ones up to date who can take more, and take them out; return them. Others are owed more."""
+        if audience.interval_ms:
+            arrived = [outbox for outbox in audience.late if outbox.is_free]
+        elif self._backlog.nbytes > SHARED_BYTES:
+            arrived = list(audience.late)
+        else:
+            arrived = [outbox for outbox in audience.late if outbox.queued <= self._most_kept]
         due: dict[int, tuple[bytes, int]] = {}
         for outbox in arrived:
             position = audience.late.pop(outbox)
             if position not in due:
                 due[position] = self._due(audience, position)
             data, rows = due[position]
+            outbox.settle()
             if data:
                 _Piece(data, rows, [], audience.interval_ms > 0).offer([outbox])
+        if not audience.interval_ms:
+            for outbox in audience.late:
+                outbox.owe(size)
         return arrived
+
+    def _release(self, audiences: Iterable[Audience], *, is_offered: bool) -> None:
+        """Forget the flushes before which none of these audiences has anybody."""
+        oldest = min((audience.oldest for audience in audiences), default=self._number)
+        self._backlog.release(oldest, is_offered=is_offered)
 
     def _due(self, audience: Audience, position: int) -> tuple[bytes, int]:
         """Return what an audience gets of all that came after a flush, as one piece, and how many rows that is."""
@@ -223,18 +280,7 @@ class Hub:
             return audience.joined(
                 {series: self._encoded_since(codec, series, position) for series, _ in audience.parts}
             )
-        if len(self._flushes) == 1:
-            return audience.joined(self._encoded_flush(codec, self._flushes[0]))
-        pieces = [
-            audience.joined(self._encoded_flush(codec, flush)) for flush in self._flushes if flush.number > position
-        ]
-        return b"".join(data for data, _ in pieces), sum(rows for _, rows in pieces)
-
-    def _encoded_flush(self, codec: RowCodec, flush: _Flush) -> Mapping[Series, Encoded | None]:
-        encoded = flush.encoded.get(codec)
-        if encoded is None:
-            encoded = flush.encoded[codec] = {block.series: self._encode(codec, block) for block in flush.blocks}
-        return encoded
+        return self._backlog.due(audience, position)
 
     def _encoded_since(self, codec: RowCodec, series: Series, position: int) -> Encoded | None:
         key = (codec, series, position)
@@ -294,14 +340,6 @@ class Hub:
                     self._updates[series].keep(())
 
 
-class _Flush(NamedTuple):
-    """The blocks of a flush, and what they are by codec, once someone wanted that."""
-
-    number: int
-    blocks: Sequence[Block]
-    encoded: dict[RowCodec, Mapping[Series, Encoded | None]]
-
-
 class _Piece(NamedTuple):
     """What the clients of an audience get, and those who have yet to get it."""
 
@@ -326,31 +364,3 @@ class _Piece(NamedTuple):
         else:
             for outbox in clients:
                 outbox.offer(data, rows)
-
-
-class _Listeners:
-    """How many audiences listen to each symbol of a series."""
-
-    __slots__ = ("_by_symbol", "_everything")
-
-    def __init__(self) -> None:
-        self._by_symbol = np.zeros(0, np.int32)
-        self._everything = 0
-
-    def count(self, numbers: tuple[int, ...] | None, one: int) -> None:
-        if numbers is None:
-            self._everything += one
-        elif numbers:
-            if numbers[-1] >= len(self._by_symbol):
-                size = max(numbers[-1] + 1, 2 * len(self._by_symbol))
-                self._by_symbol = np.append(self._by_symbol, np.zeros(size - len(self._by_symbol), np.int32))
-            self._by_symbol[list(numbers)] += one
-
-    def among(self, symbols: Ints) -> Any:
-        """Return for each symbol whether anyone listens."""
-        if self._everything:
-            return np.ones(len(symbols), bool)
-        known = np.zeros(len(symbols), bool)
-        inside = symbols < len(self._by_symbol)
-        known[inside] = self._by_symbol[symbols[inside]] > 0
-        return known

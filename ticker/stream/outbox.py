@@ -83,8 +83,8 @@ class Outbox:
 
     @property
     def is_free(self) -> bool:
-        """Whether nothing waits and the socket takes more."""
-        return not (self.blocked or self.queued)
+        """Whether nothing waits, here or elsewhere, and the socket takes more."""
+        return not (self.blocked or self.queued or self._owed)
 
     def offer(self, data: bytes, rows: int = 0) -> None:
         """Send whole frames that hold `rows` rows of data, now or when the socket is free."""
