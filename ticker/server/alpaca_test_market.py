@@ -60,6 +60,7 @@ class AlpacaTestMarket:
             self._trade()
             self._batcher.time(self._clock.now())
             self._batcher.flush()
+            self.market.hub.serve_late()
             self.market.history.trim(self._clock.monotonic())
             await self._clock.sleep(CADENCE_S)
 
