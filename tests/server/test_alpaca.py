@@ -516,8 +516,9 @@ async def test_the_free_plan_has_no_consolidated_feed() -> None:
 # ends
 
 
-async def test_who_does_not_keep_up_is_told_and_closed() -> None:
-    feed = feed_of()
+@pytest.mark.parametrize("replay", [None, Replay(1.0)])
+async def test_who_does_not_keep_up_is_told_and_closed(replay: Replay | None) -> None:
+    feed = HandFeed(replay=replay)
     clock = ManualClock()
     async with running(feed, clock, outbox_mib=1) as url, await AlpacaWire.open(url) as wire:
         await wire.log_in()
