@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
+import gc
 import logging
 import os
 import signal
@@ -138,6 +139,8 @@ async def _serve(make_node: Callable[[], Node], signals: _Signals) -> None:
     try:
         await asyncio.wait({starting, wanted}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
+            gc.collect()
+            gc.freeze()  # what a start has made is there to stay: no collection need look at it again
             say(f"listening on {starting.result()}")
             await wanted
             await node.stop()

@@ -11,6 +11,7 @@ from tornado.websocket import _WebSocketParams
 
 from ticker.clock import Clock
 from ticker.protocol.codec import Codec
+from ticker.server.garbage import LongLived
 from ticker.server.socket import StreamSocket
 from ticker.stream.conversation import Conversation
 from ticker.stream.market import Market
@@ -33,6 +34,7 @@ class Connections:
         self._clock = clock
         self._outbox_bytes = outbox_bytes
         self._open: set[StreamSocket] = set()
+        self._long_lived = LongLived()
         self._params = _WebSocketParams(max_message_size=market.limits.message_bytes)
 
     def __len__(self) -> int:
@@ -70,6 +72,7 @@ class Connections:
             connection.tick(self._clock.monotonic())
             if number % TICKED_AT_ONCE == 0:
                 await asyncio.sleep(0)
+        self._long_lived.note(len(self._open))
 
     def tell_status(self) -> None:
         """Tell all clients how the feed does."""

@@ -22,15 +22,15 @@ def describe(
     directory, conflated = market.directory, interval_ms > 0
     channels = directory.channels(series, conflated, numbers).tolist()
     snapshots = _snapshots_before(market, series, conflated, numbers, seqs)
-    columns: dict[tuple[int, ...], list[list[str | int]]] = {}
+    columns: dict[tuple[int, int, int], list[list[str | int]]] = {}
     described = []
     rows = zip(channels, numbers.tolist(), seqs.tolist(), missed, snapshots, strict=True)
     for channel, number, seq, lost, snapshot in rows:
         instrument = directory.instruments[number]
-        scales = scales_of(instrument, series.kind, conflated)
-        if scales not in columns:
-            names = (column.name for column in columns_of(series.kind, conflated))
-            columns[scales] = [[name, scale] for name, scale in zip(names, scales, strict=True)]
+        scales = (instrument.time_scale, instrument.price_scale, instrument.size_scale)
+        if scales not in columns:  # they are the same for most symbols
+            wanted = columns_of(series.kind, conflated)
+            columns[scales] = [[column.name, instrument.scale(column.quantity)] for column in wanted]
         description: dict[str, Any] = {"channel": channel, "kind": series.kind, "symbol": instrument.symbol}
         if series.interval_s:
             description["interval_s"] = series.interval_s
@@ -80,7 +80,11 @@ def _rows(series: Series, instruments: Sequence[Instrument], fold: Fold) -> list
                 for exact, floats in zip(columns[5:7], estimates, strict=True)
             ]
     kind = series.kind if series.kind != "trades" else "bars"
-    return [
-        Snapshot(names, scales_of(instrument, kind), row)
-        for instrument, row in zip(instruments, zip(*columns, strict=True), strict=True)
-    ]
+    scales: dict[tuple[int, int, int], tuple[int, ...]] = {}
+    rows = []
+    for instrument, row in zip(instruments, zip(*columns, strict=True), strict=True):
+        key = (instrument.time_scale, instrument.price_scale, instrument.size_scale)
+        if key not in scales:
+            scales[key] = scales_of(instrument, kind)
+        rows.append(Snapshot(names, scales[key], row))
+    return rows

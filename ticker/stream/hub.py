@@ -23,7 +23,7 @@ REMEMBERED_FLUSHES = 64
 SLICE_CLIENTS = 256
 """Clients that are served before sockets, commands and accepting get a turn: some 2 to 5 ms."""
 
-KEPT_BYTES = 1 << 15
+KEPT_BYTES = 1 << 13
 """What may wait in a client's outbox before it is set back: what comes then is kept once for all who are behind."""
 SHARED_BYTES = 1 << 26
 """What may be kept for all who are behind, before each is given its own part."""
