@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "feeds": {"ticker.model", "ticker.columns", "ticker.clock", "ticker.feed"},
     "dashboard": set(),
 }
-"""What each room may import of ours, besides itself. Rooms that aren't named join the others and may import them all."""
+"""What each room may import of ours, besides itself. Rooms not named here join the others and may import them all."""
 JOINERS = {"ticker.supervisor", "ticker.plugins", "ticker.config", "ticker.node", "ticker.cli", "ticker.__main__"}
 OURS = ("ticker", "feeds", "dashboard")
 

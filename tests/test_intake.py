@@ -10,7 +10,7 @@ import pytest
 from tests.rig import AAPL, MSFT, HandFeed, running
 from tests.wire import Wire, is_data, kind_of
 from ticker.clock import ManualClock
-from ticker.feed import Instrument
+from ticker.feed import Instrument, Replay
 
 
 async def test_a_replay_begins_when_enough_clients_listen_to_every_row_and_have_finished_asking() -> None:
@@ -66,7 +66,7 @@ async def test_nobody_to_wait_for_is_no_wait() -> None:
 
 
 async def test_ready_waits_while_an_outbox_is_half_full_and_no_longer() -> None:
-    feed, clock = HandFeed(instruments=[AAPL]), ManualClock()
+    feed, clock = HandFeed(instruments=[AAPL], replay=Replay(None)), ManualClock()
     async with running(feed, clock, outbox_mib=2) as url, await Wire.open(url, receive_bytes=4096) as slow:
         await slow.subscribe(["AAPL"])
         sent = 0
@@ -85,6 +85,28 @@ async def test_ready_waits_while_an_outbox_is_half_full_and_no_longer() -> None:
         await slow.answer()
 
         assert 0 < relieved_at < sent == slow.rows
+
+
+async def test_ready_waits_for_those_who_were_set_back_too() -> None:
+    feed, clock = HandFeed(instruments=[AAPL]), ManualClock()
+    async with running(feed, clock, outbox_mib=2) as url, await Wire.open(url, receive_bytes=4096) as slow:
+        await slow.subscribe(["AAPL"])
+        sent = 0
+        while True:
+            ready = asyncio.ensure_future(feed.emit.ready())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            if ready.done():
+                feed.flood(5000, seed=sent)
+                sent += 5000
+            else:
+                break
+        reading = asyncio.ensure_future(slow.until(lambda _: slow.rows == sent))
+        while not reading.done():
+            await clock.advance(0.05)
+        await ready
+
+        assert slow.rows == sent
 
 
 async def test_ready_lets_the_sockets_have_their_turn() -> None:

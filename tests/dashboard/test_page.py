@@ -7,6 +7,7 @@ from typing import Any
 
 Serve = Callable[..., Any]
 OpenTab = Callable[..., Any]
+Until = Callable[..., Any]
 
 VALUE = "tr[data-symbol='AAPL'] .c-last .value"
 ARROW_AND_ANIMATION = "e => [getComputedStyle(e, '::before').content, getComputedStyle(e).animationName]"
@@ -176,10 +177,11 @@ async def test_what_the_feed_does_is_said_and_announced(serve: Serve, open_tab: 
         assert await tab.page.inner_text("[role=status]") == text
 
 
-async def test_a_symbol_that_appears_later_is_listed(serve: Serve, open_tab: OpenTab) -> None:
+async def test_a_symbol_that_appears_later_is_listed(serve: Serve, open_tab: OpenTab, until: Until) -> None:
     server = serve(["AAPL", "MSFT"])
     tab = await open_tab(server.url)
     await tab.sees("MSFT symbol", "MSFT")
+    await until(lambda: server.is_followed)
 
     server.say({"type": "channel", **server.descriptor("trades", "BA", "conflated", None)[0]})
     server.trade("BA", "69.39")

@@ -116,10 +116,12 @@ class Outbox:
         """Count towards the limit what the client will be offered later, all at once; `settle` when it is."""
         self._owed += size
         self._check_limit()
+        self._press()
 
     def settle(self) -> None:
         """Owe the client nothing any more."""
         self._owed = 0
+        self._press()
 
     def drain(self) -> None:
         """Go on sending what waits."""
@@ -176,7 +178,8 @@ class Outbox:
         return b"".join(parts)
 
     def _press(self) -> None:
-        pressed = self.queued > 0 and self.queued * 2 >= self._limit
+        waiting = self.queued + self._owed
+        pressed = waiting > 0 and waiting * 2 >= self._limit
         if pressed != self._pressed:
             self._pressed = pressed
             if pressed:
