@@ -178,12 +178,18 @@ async def test_welcome_and_status_of_a_replay_tell_its_clock() -> None:
 # Beginnings and ends
 
 
-async def test_all_rows_come_before_the_word_that_there_are_no_more() -> None:
+@pytest.mark.parametrize("at_once", [1, 256])
+async def test_all_rows_come_before_the_word_that_there_are_no_more(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ticker.stream.hub.SLICE_CLIENTS", at_once)
     feed, clock = HandFeed(), ManualClock()
     async with running(feed, clock, flush_ms=1000) as url:
-        wires = [await Wire.open(url) for _ in range(2)]
-        await wires[0].subscribe(["AAPL"])
-        await wires[1].subscribe(["AAPL"], mode="conflated", interval_ms=5000)
+        wires = [await Wire.open(url) for _ in range(4)]
+        for wire in wires[:2]:
+            await wire.subscribe(["AAPL"])
+        for wire in wires[2:]:
+            await wire.subscribe(["AAPL"], mode="conflated", interval_ms=5000)
         feed.trades(("AAPL", 0, 1, 1), flush=False)
         feed.end()
 

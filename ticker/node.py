@@ -85,8 +85,8 @@ class Node:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=FEED_STOP_S)
         self._guarded(self._batcher.flush)
-        self._guarded(self._hub.settle)
         self._guarded(self._conflate_all)
+        self._guarded(self._hub.settle)
         await self._connections.say_goodbye()
         await self._server.close()
 
@@ -169,8 +169,8 @@ class Node:
 
     def _change_state(self, state: str) -> None:
         # The last rows come before the word that there are no more.
-        self._guarded(self._hub.settle)
         self._guarded(self._conflate_all)
+        self._guarded(self._hub.settle)
         self._market.state = state
         self._connections.tell_status()
 

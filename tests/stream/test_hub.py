@@ -395,3 +395,22 @@ def test_nobody_is_set_back_where_the_feed_waits_for_its_clients(monkeypatch: py
     assert stalled.outbox.queued > 1000
     stalled.free()
     assert stalled.reader.rows == 50
+
+
+def test_all_who_stand_in_line_are_served_before_something_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticker.stream.hub.SLICE_CLIENTS", 1)
+    world = World(defers=True)
+    peers = [world.connect() for _ in range(6)]
+    for number, peer in enumerate(peers):
+        conflated = {"mode": "conflated", "interval_ms": 50} if number % 2 else {}
+        peer.subscribe(*(["AAPL"] if number < 4 else ["AAPL", "MSFT"]), **conflated)
+    flood(world, 3)
+    world.hub.conflate(50)
+    assert not all(peer.reader.rows for peer in peers)
+
+    world.hub.settle()
+
+    assert [peer.reader.rows for peer in peers] == [3] * 6
+    while world.do_deferred():
+        pass
+    assert [peer.reader.rows for peer in peers] == [3] * 6

@@ -104,7 +104,9 @@ class Hub:
             self._queue(self._behind, self._line)
 
     def settle(self) -> None:
-        """Give those who were set back their own part now, so that it comes before what they are sent next."""
+        """Serve all in line, and give those who were set back their own part, so that what is said next comes after."""
+        while self._serve_one(SLICE_CLIENTS):
+            pass
         for audience in self._behind:
             for outbox, position in audience.late.items():
                 data, rows = self._due(audience, position)
@@ -165,7 +167,8 @@ class Hub:
         if outbox in audience.members:
             del audience.members[outbox]
             return audience.position
-        outbox.settle()
+        if not audience.interval_ms:
+            outbox.settle()
         return audience.late.pop(outbox)
 
     def _dissolve_if_empty(self, audience: Audience) -> None:
@@ -190,19 +193,25 @@ class Hub:
         self._goes_on = False
         left = SLICE_CLIENTS
         while left > 0:
-            if self._piece is not None:
-                left -= self._piece.offer_some(left)
-                if not self._piece.clients:
-                    self._piece = None
-            elif self._line or self._conflated_line:
-                left -= self._serve_audience((self._line or self._conflated_line).popleft())
-            else:
+            served = self._serve_one(left)
+            if not served:
                 self._release(self._behind, is_offered=True)
                 return
+            left -= served
         if len(self._backlog) > 1:  # an overload: another flush came before all were served
             self._release((*self._line, *self._behind), is_offered=False)
         self._goes_on = True
         self._later(self._serve)
+
+    def _serve_one(self, most: int) -> int:
+        """Serve the next in line, at most so many of a large audience; return how many, 0 if nobody is left."""
+        if self._piece is not None:
+            served = self._piece.offer_some(most)
+            if not self._piece.clients:
+                self._piece = None
+            return max(1, served)
+        line = self._line or self._conflated_line
+        return self._serve_audience(line.popleft()) if line else 0
 
     def _serve_audience(self, audience: Audience) -> int:
         """Offer an audience what has come since its position; return how many clients that were."""
