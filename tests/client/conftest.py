@@ -231,3 +231,15 @@ def server(io_loop: IOLoop) -> Iterator[FakeServer]:
     for script in fake.running:
         if script.done():
             script.result()  # an assertion in a script fails the test
+
+
+async def numbers(subscription: Any, n: int) -> list[int]:
+    """Return the sequence numbers of the next rows, `n` at least, proving that each row is what its number says."""
+    found: list[int] = []
+    async for batch in subscription:
+        for i, price in enumerate(batch.integers("price").tolist(), batch.seq):
+            assert price == i
+            found.append(i)
+        if len(found) >= n:
+            return found
+    return found
