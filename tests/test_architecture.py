@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 VALUES = {"ticker.model", "ticker.columns", "ticker.summary"}
+BELOW_STREAM = VALUES | {"ticker.clock", "ticker.feed", "ticker.protocol", "ticker.access"}
 MAY_IMPORT: dict[str, set[str]] = {
     "ticker.model": set(),
     "ticker.clock": set(),
@@ -23,11 +24,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ticker.feed": {"ticker.model", "ticker.columns", "ticker.clock"},
     "ticker.protocol": VALUES,
     "ticker.client": VALUES | {"ticker.protocol"},
-    "ticker.stream": VALUES | {"ticker.clock", "ticker.feed", "ticker.protocol"},
-    "ticker.broker": VALUES | {"ticker.clock", "ticker.feed", "ticker.protocol", "ticker.stream"},
-    "ticker.server": VALUES | {"ticker.clock", "ticker.feed", "ticker.protocol", "ticker.stream", "ticker.broker"},
-    "ticker.intake": VALUES
-    | {"ticker.clock", "ticker.feed", "ticker.protocol", "ticker.stream", "ticker.broker", "ticker.server"},
+    "ticker.access": {"ticker.clock"},
+    "ticker.stream": BELOW_STREAM,
+    "ticker.broker": BELOW_STREAM | {"ticker.stream"},
+    "ticker.journal": BELOW_STREAM | {"ticker.stream", "ticker.broker"},
+    "ticker.server": BELOW_STREAM | {"ticker.stream", "ticker.broker"},
+    "ticker.intake": BELOW_STREAM | {"ticker.stream", "ticker.broker", "ticker.server"},
     "feeds": {"ticker.model", "ticker.columns", "ticker.clock", "ticker.feed"},
     "dashboard": set(),
 }

@@ -31,6 +31,29 @@ DEFAULTS: dict[str, Any] = {
     "heartbeat_s": 10,
     "alpaca_key": "",
     "alpaca_plan": "none",
+    "token_file": "",
+    "no_auth": False,
+    "jwt_key": "",
+    "jwt_algorithm": "",
+    "jwt_audience": "tickercast",
+    "auth_s": 10,
+    "allow_origin": "",
+    "allow_host": "",
+    "tls_cert": "",
+    "tls_key": "",
+    "trusted_proxy": "",
+    "max_connections": 100_000,
+    "max_connections_per_address": 20_000,
+    "max_connections_per_principal": 1000,
+    "max_channels": 100_000,
+    "max_commands_per_s": 50,
+    "max_message_kib": 256,
+    "max_header_kib": 16,
+    "drain_s": 3,
+    "journal": "",
+    "journal_mib": 1024,
+    "journal_fsync_s": 1,
+    "log_format": "text",
     "log_level": "info",
 }
 
@@ -94,10 +117,28 @@ def test_options_without_arguments_are_the_default_settings() -> None:
 
 
 def test_every_setting_has_an_option_and_a_variable() -> None:
-    texts = {"host": "::1", "alpaca_key": "K:S,K2:a:b", "alpaca_plan": "free", "log_level": "debug"}
-    given: dict[str, Any] = dict.fromkeys(DEFAULTS, 7.5) | {"port": 1} | texts
+    texts = {
+        "host": "::1",
+        "alpaca_key": "K:S,K2:a:b",
+        "alpaca_plan": "free",
+        "log_level": "debug",
+        "log_format": "json",
+        "token_file": "tokens.toml",
+        "no_auth": True,
+        "jwt_key": "key.pem",
+        "jwt_algorithm": "ES256",
+        "jwt_audience": "quotes",
+        "allow_origin": "https://a.example,http://b.example:8080",
+        "allow_host": "a.example,b.example",
+        "tls_cert": "cert.pem",
+        "tls_key": "key.pem",
+        "trusted_proxy": "127.0.0.1,10.0.0.0/8,::1",
+        "journal": "rows",
+    }
+    whole = {name: 9 for name, default in DEFAULTS.items() if type(default) is int and name.startswith("max_")}
+    given: dict[str, Any] = dict.fromkeys(DEFAULTS, 7.5) | {"port": 1} | whole | texts
 
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    options = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in given.items()]
     variables = {f"TICKER_{name.upper()}": str(value) for name, value in given.items()}
 
     assert Settings.from_options(parse("a.csv", *options)) == Settings("simulated", **given)

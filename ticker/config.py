@@ -33,24 +33,30 @@ class _Rule:
     whole: bool = False
     words: tuple[str, ...] = ()
     pattern: str = ""
+    flag: bool = False
+    optional: bool = False
 
     @property
     def expected(self) -> str:
+        if self.flag:
+            return "expected True or False"
         if self.pattern:
             return f"expected {self.metavar}, several with commas between"
         if self.words:
-            return f"expected one of {', '.join(self.words)}"
+            return f"expected one of {', '.join(filter(None, self.words))}"
         if self.metavar != "N":
             return "expected a name or an address"
         return f"expected a {'whole ' if self.whole else ''}number between {self.least:,} and {self.most:,}"
 
     def allows(self, value: object) -> bool:
+        if self.flag:
+            return isinstance(value, bool)
         if self.pattern:
             return isinstance(value, str) and re.fullmatch(self.pattern, value) is not None
         if self.words:
             return value in self.words
         if self.metavar != "N":
-            return isinstance(value, str) and bool(value.strip())
+            return isinstance(value, str) and (bool(value.strip()) or (self.optional and not value))
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return False
         return self.least <= value <= self.most
@@ -73,7 +79,7 @@ def _float(text: str) -> float:
 
 
 def _setting(default: Any, help: str, **rule: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"rule": _Rule(help, **rule)})
+    return dataclasses.field(default=default, metadata={"rule": _Rule(help, optional=default == "", **rule)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,60 @@ class Settings:
         metavar="PLAN",
         words=("none", "free"),
     )
+    token_file: str = _setting(
+        "", "who may connect: tokens, each with a name and what it allows (docs/operations.md)", metavar="FILE"
+    )
+    no_auth: bool = _setting(
+        False, "let everyone who can connect read everything, on an address of other machines too", flag=True
+    )
+    jwt_key: str = _setting(
+        "", "key that JSON web tokens are checked with: a secret, a public key (PEM) or a JWKS", metavar="FILE"
+    )
+    jwt_algorithm: str = _setting(
+        "", "the one algorithm that is right for them", metavar="NAME", words=("", "HS256", "RS256", "ES256")
+    )
+    jwt_audience: str = _setting("tickercast", "the audience that they must be made for", metavar="NAME")
+    auth_s: float = _setting(10, "who has not authenticated for so long is closed with 4001", least=0.1, most=3600)
+    allow_origin: str = _setting(
+        "",
+        "origins besides our own whose pages may connect",
+        metavar="ORIGIN",
+        pattern=r"(https?://[^\s,/]+(,https?://[^\s,/]+)*)?",
+    )
+    allow_host: str = _setting(
+        "",
+        "names besides --host and this machine's own that a request may be sent to",
+        metavar="NAME",
+        pattern=r"([^\s,/]+(,[^\s,/]+)*)?",
+    )
+    tls_cert: str = _setting(
+        "", "certificate chain (PEM); with it the server speaks https and wss only", metavar="FILE"
+    )
+    tls_key: str = _setting("", "its private key (PEM), if that is in another file", metavar="FILE")
+    trusted_proxy: str = _setting(
+        "",
+        "addresses or networks whose X-Forwarded-For is believed",
+        metavar="ADDRESS",
+        pattern=r"([0-9a-fA-F.:]+(/\d+)?(,[0-9a-fA-F.:]+(/\d+)?)*)?",
+    )
+    max_connections: int = _setting(100_000, "connections in all", least=1, most=10_000_000, whole=True)
+    max_connections_per_address: int = _setting(
+        20_000, "connections from one address", least=1, most=10_000_000, whole=True
+    )
+    max_connections_per_principal: int = _setting(
+        1000, "connections of one token, unless it says otherwise", least=1, most=10_000_000, whole=True
+    )
+    max_channels: int = _setting(100_000, "channels of one connection", least=1, most=10_000_000, whole=True)
+    max_commands_per_s: int = _setting(50, "commands of one connection in a second", least=1, most=100_000, whole=True)
+    max_message_kib: int = _setting(256, "the longest message of a client", least=4, most=65_536, whole=True)
+    max_header_kib: int = _setting(16, "the longest headers of a request", least=1, most=1024, whole=True)
+    drain_s: float = _setting(3, "how long a stop may take to send what is queued", most=600)
+    journal: str = _setting(
+        "", "directory for a journal of all rows, so that clients resume across a crash of the server", metavar="DIR"
+    )
+    journal_mib: float = _setting(1024, "what the journal may occupy; the oldest rows go first", least=1, most=1 << 30)
+    journal_fsync_s: float = _setting(1, "how often it is forced to the disk; 0 is at each flush", most=3600)
+    log_format: str = _setting("text", "how it is written", metavar="FORMAT", words=("text", "json"))
     log_level: str = _setting("info", "how much is logged to stderr", metavar="LEVEL", words=LOG_LEVELS)
 
     def __post_init__(self) -> None:
@@ -128,7 +188,10 @@ def add_options(group: argparse._ArgumentGroup) -> None:
     for field in dataclasses.fields(Settings):
         if field.metadata:
             rule: _Rule = field.metadata["rule"]
-            metavar = "|".join(rule.words) or rule.metavar
+            if rule.flag:
+                group.add_argument(option_name(field.name), action="store_true", help=rule.help)
+                continue
+            metavar = "|".join(filter(None, rule.words)) or rule.metavar
             group.add_argument(
                 option_name(field.name),
                 metavar=metavar,
@@ -227,7 +290,8 @@ class Environment:
         if word in _TRUE:
             return [action.option_strings[0]]
         if word in _FALSE:
-            return [option for option in action.option_strings if option.startswith("--no-")][:1]
+            off = isinstance(action, argparse.BooleanOptionalAction)
+            return [option for option in action.option_strings if off and option.startswith("--no-")][:1]
         raise UsageError(f"{name}: expected 1 or 0, got {word!r}")
 
 

@@ -58,6 +58,7 @@ async def test_the_running_candle_moves_with_the_market(serve: Serve, open_tab: 
     server.trade("AAPL", "100.00", "10")
     tab = await open_tab(server.url)
     await until(lambda: server.is_followed)
+    await tab.sees("AAPL last", "100.00")  # there is no row to go down to before it is painted
     await tab.page.keyboard.press("ArrowDown")
     await tab.page.keyboard.press("Enter")
     await tab.page.evaluate(CHOOSE, [86400])

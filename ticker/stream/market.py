@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ticker.feed import Replay
 from ticker.protocol.codec import Time
 from ticker.stream.bars import Bars
+from ticker.stream.counts import Counts
 from ticker.stream.directory import Directory
 from ticker.stream.history import History
 from ticker.stream.hub import Hub
@@ -41,6 +42,7 @@ class Market:
     state: str = "waiting"
     limits: Limits = Limits()
     heartbeat_s: float = 10.0
+    counts: Counts = field(default_factory=Counts)
 
     @property
     def clock(self) -> dict[str, Any] | None:

@@ -1,0 +1,1 @@
+"""Who may see what: principals, and the tokens that prove them."""
