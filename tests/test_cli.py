@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 Refuse = Callable[..., str]
 
 PROGRAM = """
-import asyncio, sys, time
+import asyncio, signal, sys, time
 from ticker import cli
 from ticker.clock import SystemClock
 from ticker.config import Settings
@@ -46,6 +46,9 @@ class Node:
     async def stop(self):
         pass
 
+    def reload(self):
+        print("reread", file=sys.stderr, flush=True)
+
     async def hang(self):
         print("hanging", file=sys.stderr, flush=True)
         await asyncio.Event().wait()
@@ -56,6 +59,10 @@ class Node:
 
     async def fail(self):
         raise RuntimeError("a bug")
+
+    async def prepare(self):
+        signal.raise_signal(signal.SIGHUP)
+        return "http://127.0.0.1:8888/"
 
     async def report(self):
         asyncio.create_task(self.tell_when_it_listens())
@@ -68,7 +75,7 @@ class Node:
 
 cli.STOP_S = 0.2
 Node.start, Node.stop = Node.{start}, Node.{stop}
-sys.exit(cli.serve(Settings("stub"), Feed(), SystemClock(), Node))
+sys.exit(cli.serve(Settings("stub", token_file="{token_file}"), Feed(), SystemClock(), Node))
 """
 
 
@@ -99,8 +106,8 @@ def start_program() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Return `start(start=…, stop=…)`, which starts the command line in a process with a node that behaves so."""
     processes: list[subprocess.Popen[str]] = []
 
-    def begin(start: str = "start", stop: str = "stop", **keywords: Any) -> subprocess.Popen[str]:
-        program = PROGRAM.replace("{start}", start).replace("{stop}", stop)
+    def begin(start: str = "start", stop: str = "stop", token_file: str = "", **keywords: Any) -> subprocess.Popen[str]:
+        program = PROGRAM.replace("{start}", start).replace("{stop}", stop).replace("{token_file}", token_file)
         process = subprocess.Popen(
             [sys.executable, "-c", program],
             cwd=ROOT,
@@ -418,6 +425,48 @@ def test_the_server_runs_on_when_nobody_reads_its_stdout(start_program: Callable
 
     assert process.communicate()[1] == ""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("start", ["report", "prepare"])
+def test_a_hangup_lets_the_node_read_its_files_anew_even_one_that_came_before_it_listened(
+    start: str, start_program: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = start_program(start=start, token_file="tokens.toml")
+    if start == "report":
+        assert line_of(process.stderr) == "listening"
+        process.send_signal(signal.SIGHUP)
+
+    assert line_of(process.stderr) == "reread"
+
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate()[1] == ""
+    assert process.returncode == 0
+
+
+def test_a_hangup_ends_a_server_that_has_no_files_to_read_anew(
+    start_program: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = start_program()
+    assert process.stdout is not None
+    process.stdout.readline()
+
+    process.send_signal(signal.SIGHUP)
+
+    assert process.communicate() == ("", "")
+    assert process.returncode == 0
+
+
+def test_a_hangup_does_not_end_a_server_that_was_started_with_nohup(
+    start_program: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = start_program(start="report", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert line_of(process.stderr) == "listening"
+
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(5) == 0
+    assert process.communicate()[1] == ""
 
 
 # The real server

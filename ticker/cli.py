@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 STOP_S = 4.5
 """How long stopping may take before the process is ended regardless."""
+_HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # Windows has none
 
 DESCRIPTION = """\
 Stream live market data to any number of bots and dashboards over WebSocket.
@@ -56,6 +57,9 @@ class Node(Protocol):
         ...
 
     async def stop(self) -> None: ...
+
+    def reload(self) -> None:
+        """Read the files anew that can change while it runs."""
 
 
 NodeFactory = Callable[[Settings, Feed, Clock], Node]
@@ -110,7 +114,8 @@ def _main(arguments: Sequence[str]) -> int:
 def serve(settings: Settings, feed: Feed, clock: Clock, make_node: NodeFactory | None = None) -> int:
     """Run a node until a signal ends it; return the exit code.
 
-    The first SIGINT or SIGTERM stops it, which takes STOP_S at most. The second ends the process on the spot.
+    The first SIGINT or SIGTERM stops it, which takes STOP_S at most. The second ends the process on the spot. SIGHUP
+    lets it read its files anew; one without such files ends, as it should when its terminal is closed.
     """
     if make_node is None:
         from ticker import node  # here, because only a server needs Tornado: `--help` is quicker without
@@ -120,7 +125,7 @@ def serve(settings: Settings, feed: Feed, clock: Clock, make_node: NodeFactory |
     try:
         # Asked before the feed reads its files, so that nobody waits for that in vain.
         socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        with _Signals() as signals:
+        with _Signals(rereads=settings.rereads) as signals:
             asyncio.run(_serve(lambda: make_node(settings, feed, clock), signals))
     except FatalFeedError as error:
         complain(str(error))
@@ -142,6 +147,7 @@ async def _serve(make_node: Callable[[], Node], signals: _Signals) -> None:
             gc.collect()
             gc.freeze()  # what a start has made is there to stay: no collection need look at it again
             say(f"listening on {starting.result()}")
+            signals.on_hangup(node.reload)
             await wanted
             await node.stop()
     finally:
@@ -152,17 +158,23 @@ async def _serve(make_node: Callable[[], Node], signals: _Signals) -> None:
 class _Signals:
     """While entered, SIGINT and SIGTERM end `wait`; STOP_S later, or with a second signal, they end the process.
 
-    The handler is a plain one, and the deadline a thread's: they hold even while something blocks the loop.
+    SIGHUP does the same unless the server `rereads` files: then it calls what `on_hangup` was given. The handler is a
+    plain one, and the deadline a thread's: they hold even while something blocks the loop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, rereads: bool) -> None:
+        self._rereads = rereads
         self._first = threading.Event()
         self._wake: Callable[[], object] | None = None
+        self._reread: Callable[[], object] | None = None
+        self._missed_hangup = False
         self._replaced: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._hold_the_deadline, name="stop-deadline", daemon=True).start()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, *_HANGUP):
+            if number in _HANGUP and not self._rereads and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # started with nohup
             self._replaced[number] = signal.signal(number, self._receive)
         return self
 
@@ -178,12 +190,28 @@ class _Signals:
         if not self._first.is_set():
             await came.wait()
 
+    def on_hangup(self, reread: Callable[[], object]) -> None:
+        """Let SIGHUP call `reread` on this loop from now on; one that came before does at once."""
+        loop = asyncio.get_running_loop()
+        self._reread = lambda: loop.call_soon_threadsafe(reread)
+        if self._missed_hangup:
+            self._reread()
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number in _HANGUP and self._rereads:
+            self._hang_up()
+            return
         if self._first.is_set():
             os._exit(128 + number)
         self._first.set()
         if self._wake is not None:
             self._wake()
+
+    def _hang_up(self) -> None:
+        if self._reread is None:
+            self._missed_hangup = True
+        elif not self._first.is_set():
+            self._reread()
 
     def _hold_the_deadline(self) -> None:
         self._first.wait()

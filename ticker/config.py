@@ -173,6 +173,11 @@ class Settings:
             if not rule.allows(value):
                 raise ValueError(f"{name}: {rule.expected}, got {value!r}")
 
+    @property
+    def rereads(self) -> bool:
+        """Whether there are files that SIGHUP reads anew: certificate, tokens, keys."""
+        return bool(self.tls_cert or self.token_file or self.jwt_key)
+
     @classmethod
     def from_options(cls, args: argparse.Namespace) -> Settings:
         """Return the settings among parsed options, those of `add_options` and `feed`."""

@@ -53,6 +53,8 @@ class Node:
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
         self._server: Server | None = None
+        self._rereads: list[Callable[[], None]] = []
+        """What SIGHUP calls, each of which logs what it did."""
 
     async def start(self) -> str:
         """Prepare the feed, listen, and let the feed run; return the URL of the page.
@@ -89,6 +91,11 @@ class Node:
         self._guarded(self._hub.settle)
         await self._connections.say_goodbye()
         await self._server.close()
+
+    def reload(self) -> None:
+        """Read the files anew that can change while it runs; one that cannot be used leaves what was read before."""
+        for reread in self._rereads:
+            self._guarded(reread)
 
     def _assemble(self, instruments: list[Instrument]) -> None:
         settings, clock, feed = self._settings, self._clock, self._feed
