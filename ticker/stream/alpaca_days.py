@@ -12,6 +12,7 @@ from ticker.model import Series
 from ticker.protocol.alpaca_rows import DAYS
 from ticker.stream import new_york
 from ticker.stream.directory import Directory
+from ticker.stream.kept import Columns, fill
 from ticker.stream.tables import Table
 from ticker.summary import Summaries
 
@@ -34,8 +35,24 @@ class Days:
 
     def publish(self, blocks: Sequence[Block]) -> None:
         """Hand on what a flush numbered, with the daily bars that it changed."""
+        days = self.follow(blocks)
+        self._hand_on(blocks if days is None else [*blocks, days])
+
+    def follow(self, blocks: Sequence[Block]) -> Block | None:
+        """Take in what a flush numbered; return the daily bars that it changed, if it did."""
         ended = next((block for block in blocks if block.series == self._source), None)
-        self._hand_on(blocks if ended is None else [*blocks, self._days_of(ended)])
+        return None if ended is None else self._days_of(ended)
+
+    def state(self) -> Columns:
+        """Return each symbol's day so far."""
+        self._grow()
+        return {**self._table.state(len(self._day)), "day": self._day}
+
+    def restore(self, columns: Columns) -> None:
+        """Begin with these days."""
+        self._grow()
+        self._table.restore(columns)
+        fill(self._day, columns["day"])
 
     def _days_of(self, bars: Block) -> Block:
         """Return the days so far of these bars, a row for each day of a symbol; remember the last of each."""

@@ -16,6 +16,7 @@ import numpy as np
 from ticker.columns import Block, Ints, run_starts
 from ticker.model import Series
 from ticker.stream.directory import Directory
+from ticker.stream.kept import Columns, fill, gather, spread
 from ticker.stream.tables import Table, fold_of, join_folds
 from ticker.summary import Summaries
 
@@ -88,6 +89,14 @@ class Bars:
         units = self._levels[depth].units[symbols]
         return symbols, bars._replace(time=bars.time // units * units)
 
+    def state(self) -> Columns:
+        """Return all running bars, and where a trade of each symbol may count."""
+        return gather({f"{level.interval_s}s": level for level in self._levels})
+
+    def restore(self, columns: Columns) -> None:
+        """Begin with these running bars."""
+        spread({f"{level.interval_s}s": level for level in self._levels}, columns)
+
     def _source(self) -> Series | None:
         series = self._directory.series
         if Series("trades") in series:
@@ -139,6 +148,19 @@ class _Level:
             self.table.grow(size)
             self.units = self.interval_s * self._directory.time_units(np.arange(size))
             self._open = np.append(self._open, np.full(size - known, -(2**63), np.int64))
+
+    def state(self) -> Columns:
+        """Return what is in the running bars, and the numbers of these."""
+        self.grow()
+        return {**self.table.state(len(self._open)), "bar": self._open}
+
+    def restore(self, columns: Columns) -> None:
+        """Begin with these running bars."""
+        self.grow()
+        self.table.restore(columns)
+        fill(self._open, columns["bar"])
+        known = self.table.present[: len(self._open)]
+        self._earliest = int(self._open[known].min(initial=_NEVER))
 
     def starts(self, symbols: Ints) -> Ints:
         """Return the start of each symbol's newest bar."""

@@ -10,6 +10,7 @@ from ticker.columns import Block, Ints
 from ticker.model import Series
 from ticker.stream.cursor import Cursor
 from ticker.stream.directory import Directory
+from ticker.stream.kept import Columns, gather, spread
 from ticker.stream.shelf import Shelf
 
 MIB = 1 << 20
@@ -53,6 +54,14 @@ class History:
         for shelf in self._bars:
             while shelf.nbytes > self._bars_bytes:
                 shelf.evict(now_s)
+
+    def state(self) -> Columns:
+        """Return where all channels stand."""
+        return gather({str(series): shelf for series, shelf in self._shelves.items()})
+
+    def restore(self, columns: Columns) -> None:
+        """Begin from there, without the rows themselves."""
+        spread({str(series): shelf for series, shelf in self._shelves.items()}, columns)
 
     def trim(self, now_s: float) -> None:
         """Forget what is too old. To be called about once a second."""

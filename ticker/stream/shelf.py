@@ -15,6 +15,7 @@ import numpy as np
 from ticker.columns import Array, Block, Ints
 from ticker.model import Series
 from ticker.stream.directory import Directory
+from ticker.stream.kept import Columns, fill
 from ticker.stream.runs import ends_of, folds_by_symbol, merge, rows_before
 from ticker.stream.tables import Fold, QuoteUpdates, Table, fold_of
 from ticker.summary import Summaries
@@ -148,6 +149,20 @@ class Shelf:
             starts = block.seqs if block.missed is None else block.seqs - block.missed
             left -= int(np.clip(ends_of(block) - np.maximum(starts, positions[block.symbols]), 0, None).sum())
         return -1
+
+    def state(self) -> Columns:
+        """Return where the channels stand: their next rows, and what all rows so far amount to."""
+        self._grow()
+        return {"next_seq": self._next, **({} if self._state is None else self._state.state(len(self._next)))}
+
+    def restore(self, columns: Columns) -> None:
+        """Begin from there, without the rows themselves."""
+        self._grow()
+        for seqs in (self._next, self._first, self._tail_from):
+            fill(seqs, columns["next_seq"])
+        for table in (self._state, self._before_tail):
+            if table is not None:
+                table.restore(columns)
 
     def settle(self, now_s: float) -> None:
         """Join the blocks of the last flushes."""

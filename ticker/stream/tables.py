@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar, cast
 import numpy as np
 
 from ticker.columns import Array, Block, Ints
+from ticker.stream.kept import Columns, fill
 from ticker.summary import Summaries
 
 
@@ -78,6 +79,7 @@ class Table:
 
     def __init__(self, row: type[Summaries] | type[QuoteUpdates]) -> None:
         self._make = row._make
+        self._names = row._fields
         self.present = np.zeros(0, bool)
         floats = ("volume_estimate", "notional_estimate")
         self.columns: list[Array] = [np.zeros(0, np.float64 if name in floats else np.int64) for name in row._fields]
@@ -116,3 +118,15 @@ class Table:
     def clear(self, symbols: Ints) -> None:
         """Forget the rows of these symbols."""
         self.present[symbols] = False
+
+    def state(self, size: int) -> Columns:
+        """Return the rows of the first `size` symbols as columns by name."""
+        columns = dict(zip(self._names, self.columns, strict=True))
+        return {name: column[:size] for name, column in {"present": self.present, **columns}.items()}
+
+    def restore(self, columns: Columns) -> None:
+        """Set the first rows to what `state` returned."""
+        self.grow(len(columns["present"]))
+        fill(self.present, columns["present"])
+        for name, column in zip(self._names, self.columns, strict=True):
+            fill(column, columns[name])
