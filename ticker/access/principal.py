@@ -26,6 +26,10 @@ class Principal:
         """Whether no symbol is forbidden, of those to come neither."""
         return "*" in self.symbols
 
+    def has_expired(self, now_s: float) -> bool:
+        """Tell whether this one's time is over."""
+        return self.expires_s is not None and now_s >= self.expires_s
+
     def may_see(self, symbol: str) -> bool:
         """Tell whether this one may see a symbol."""
         return self.may_see_all or any(fnmatchcase(symbol, pattern) for pattern in self.symbols)

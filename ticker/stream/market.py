@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
+from ticker.access.gate import Gate
+from ticker.access.principal import Principal
 from ticker.feed import Replay
 from ticker.protocol.codec import Time
 from ticker.stream.bars import Bars
@@ -13,6 +16,7 @@ from ticker.stream.counts import Counts
 from ticker.stream.directory import Directory
 from ticker.stream.history import History
 from ticker.stream.hub import Hub
+from ticker.stream.views import Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,20 @@ class Market:
     limits: Limits = Limits()
     heartbeat_s: float = 10.0
     counts: Counts = field(default_factory=Counts)
+    gate: Gate = field(default_factory=Gate)
+    auth_s: float = 10.0
+    """How long a client may take to authenticate."""
+    views: Views = field(init=False)
+    """What each principal may see."""
+
+    def __post_init__(self) -> None:
+        self.views = Views(self.directory)
+
+    def limits_of(self, principal: Principal) -> Limits:
+        """Return a principal's limits: its token's, and ours where that has none."""
+        if principal.channels is None and principal.commands_per_s is None:
+            return self.limits
+        return _limits(self.limits, principal.channels, principal.commands_per_s)
 
     @property
     def clock(self) -> dict[str, Any] | None:
@@ -69,7 +87,7 @@ class Market:
             "feed": self.feed_name,
             "kinds": list(self.directory.kinds),
             "intervals": list(self.directory.intervals),
-            "auth": False,
+            "auth": self.gate.is_required,
             "clock": self.clock,
             "heartbeat_s": self.heartbeat_s,
             "limits": {
@@ -78,3 +96,13 @@ class Market:
                 "commands_per_s": self.limits.commands_per_s,
             },
         }
+
+
+@lru_cache(256)
+def _limits(limits: Limits, channels: int | None, commands_per_s: int | None) -> Limits:
+    """Return the limits with these in place of ours: one object for all connections that have them."""
+    return replace(
+        limits,
+        channels=limits.channels if channels is None else channels,
+        commands_per_s=limits.commands_per_s if commands_per_s is None else commands_per_s,
+    )
