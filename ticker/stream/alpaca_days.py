@@ -43,10 +43,10 @@ class Days:
         ended = next((block for block in blocks if block.series == self._source), None)
         return None if ended is None else self._days_of(ended)
 
-    def state(self) -> Columns:
+    def checkpoint(self) -> Columns:
         """Return each symbol's day so far."""
         self._grow()
-        return {**self._table.state(len(self._day)), "day": self._day}
+        return {**self._table.checkpoint(len(self._day)), "day": self._day}
 
     def restore(self, columns: Columns) -> None:
         """Begin with these days."""

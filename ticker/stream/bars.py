@@ -89,7 +89,7 @@ class Bars:
         units = self._levels[depth].units[symbols]
         return symbols, bars._replace(time=bars.time // units * units)
 
-    def state(self) -> Columns:
+    def checkpoint(self) -> Columns:
         """Return all running bars, and where a trade of each symbol may count."""
         return gather({f"{level.interval_s}s": level for level in self._levels})
 
@@ -149,10 +149,10 @@ class _Level:
             self.units = self.interval_s * self._directory.time_units(np.arange(size))
             self._open = np.append(self._open, np.full(size - known, -(2**63), np.int64))
 
-    def state(self) -> Columns:
+    def checkpoint(self) -> Columns:
         """Return what is in the running bars, and the numbers of these."""
         self.grow()
-        return {**self.table.state(len(self._open)), "bar": self._open}
+        return {**self.table.checkpoint(len(self._open)), "bar": self._open}
 
     def restore(self, columns: Columns) -> None:
         """Begin with these running bars."""

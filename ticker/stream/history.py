@@ -55,7 +55,7 @@ class History:
             while shelf.nbytes > self._bars_bytes:
                 shelf.evict(now_s)
 
-    def state(self) -> Columns:
+    def checkpoint(self) -> Columns:
         """Return where all channels stand."""
         return gather({str(series): shelf for series, shelf in self._shelves.items()})
 

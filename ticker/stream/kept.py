@@ -14,16 +14,16 @@ Columns = Mapping[str, Array]
 class Kept(Protocol):
     """A part whose state can be written down and begun again from."""
 
-    def state(self) -> Columns:
+    def checkpoint(self) -> Columns:
         """Return all that later rows depend on. The arrays may change with the next flush."""
 
     def restore(self, columns: Columns) -> None:
-        """Begin again, before any row, from what `state` returned. Symbols beyond its rows are as new."""
+        """Begin again, before any row, from what `checkpoint` returned. Symbols beyond its rows are as new."""
 
 
 def gather(parts: Mapping[str, Kept]) -> dict[str, Array]:
     """Return the state of all parts; a column's name begins with its part's."""
-    return {f"{name}.{column}": values for name, part in parts.items() for column, values in part.state().items()}
+    return {f"{name}.{column}": values for name, part in parts.items() for column, values in part.checkpoint().items()}
 
 
 def share(columns: Columns, name: str) -> dict[str, Array]:

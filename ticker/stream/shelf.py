@@ -150,10 +150,10 @@ class Shelf:
             left -= int(np.clip(ends_of(block) - np.maximum(starts, positions[block.symbols]), 0, None).sum())
         return -1
 
-    def state(self) -> Columns:
+    def checkpoint(self) -> Columns:
         """Return where the channels stand: their next rows, and what all rows so far amount to."""
         self._grow()
-        return {"next_seq": self._next, **({} if self._state is None else self._state.state(len(self._next)))}
+        return {"next_seq": self._next, **({} if self._state is None else self._state.checkpoint(len(self._next)))}
 
     def restore(self, columns: Columns) -> None:
         """Begin from there, without the rows themselves."""

@@ -119,13 +119,13 @@ class Table:
         """Forget the rows of these symbols."""
         self.present[symbols] = False
 
-    def state(self, size: int) -> Columns:
+    def checkpoint(self, size: int) -> Columns:
         """Return the rows of the first `size` symbols as columns by name."""
         columns = dict(zip(self._names, self.columns, strict=True))
         return {name: column[:size] for name, column in {"present": self.present, **columns}.items()}
 
     def restore(self, columns: Columns) -> None:
-        """Set the first rows to what `state` returned."""
+        """Set the first rows to what `checkpoint` returned."""
         self.grow(len(columns["present"]))
         fill(self.present, columns["present"])
         for name, column in zip(self._names, self.columns, strict=True):
