@@ -8,7 +8,8 @@ import gc
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -81,28 +82,34 @@ class WatchedFeed(SimulatedFeed):
     _collections: Collections
 
     async def run(self, emit: Emit) -> None:
-        probe = asyncio.create_task(self._probe())
-        try:
+        async with watch_loop(self._lag_report):
             with self._collections:
                 await super().run(emit)
-        finally:
-            probe.cancel()
 
-    async def _probe(self) -> None:
-        """Note how late the loop was for each millisecond, of those too in which it didn't come to look."""
-        lags: list[tuple[float, float]] = []
+
+@asynccontextmanager
+async def watch_loop(report: str) -> AsyncIterator[None]:
+    """Note how late the loop was for each millisecond, of those too in which it didn't come to look; write when, and
+    how many seconds, to a file at the end."""
+    lags: list[tuple[float, float]] = []
+
+    async def probe() -> None:
         due = time.monotonic()
-        try:
-            while True:
-                due += PROBE_S
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
-                late = time.monotonic() - due
+        while True:
+            due += PROBE_S
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            late = time.monotonic() - due
+            lags.append((time.time(), late))
+            while late > PROBE_S:
+                due, late = due + PROBE_S, late - PROBE_S
                 lags.append((time.time(), late))
-                while late > PROBE_S:
-                    due, late = due + PROBE_S, late - PROBE_S
-                    lags.append((time.time(), late))
-        finally:
-            write(self._lag_report, lags)
+
+    watching = asyncio.create_task(probe())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        write(report, lags)
 
 
 class Collections:
