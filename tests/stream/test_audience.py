@@ -12,7 +12,7 @@ from ticker.model import Series
 from ticker.protocol.codec import Codec
 from ticker.stream.audience import Audience, Encoded
 from ticker.stream.directory import Directory
-from ticker.stream.outbox import Outbox, Pressure
+from ticker.stream.outbox import Entry, Outbox, Pressure
 
 QUOTES = Series("quotes")
 ONE, TWO = (1, 18931, 100), (2, 18932, 100)
@@ -40,20 +40,22 @@ def test_an_audience_gets_the_frames_of_its_channels_in_order(
     single = [codec.encode(block_of(0, [run]), directory)[0] for run in runs]
     audience = Audience(codec, 0, ((TRADES, numbers),), -1)
 
-    data, rows = audience.joined({TRADES: encoded(directory, codec, *runs)})
+    data, rows, entry = audience.joined({TRADES: encoded(directory, codec, *runs)})
 
     assert payloads(data) == [payload for place in places for payload in payloads(single[place])]
     assert rows == sum([2, 1][place] for place in places)
+    assert entry is None
 
 
 def test_a_symbol_with_a_gap_within_the_block_gets_all_its_frames_and_rows(directory: Directory) -> None:
     block = encoded(directory, CODECS[0], (0, 5, 0, [ONE]), (0, 8, 2, [TWO]), (1, 0, 0, [ONE]))
     audience = Audience(CODECS[0], 0, ((TRADES, (0,)),), -1)
 
-    data, rows = audience.joined({TRADES: block})
+    data, rows, entry = audience.joined({TRADES: block})
 
     assert len(payloads(data)) == 3  # rows, gap, rows
     assert rows == 2
+    assert entry == Entry(missed=2)
 
 
 def test_series_that_had_nothing_and_channels_of_others_give_nothing(directory: Directory) -> None:
@@ -61,14 +63,14 @@ def test_series_that_had_nothing_and_channels_of_others_give_nothing(directory: 
 
     joined = audience.joined({TRADES: encoded(directory, CODECS[0], (0, 5, 0, [ONE])), QUOTES: None})
 
-    assert joined == (b"", 0)
+    assert joined == (b"", 0, None)
 
 
 def test_symbols_that_appeared_after_a_block_was_encoded_have_nothing_in_it(directory: Directory) -> None:
     block = encoded(directory, CODECS[0], (0, 5, 0, [ONE]))
     audience = Audience(CODECS[0], 0, ((TRADES, (0, 1, 2, 40)),), -1)
 
-    _, rows = audience.joined({TRADES: block})
+    _, rows, _ = audience.joined({TRADES: block})
 
     assert rows == 1
 

@@ -35,7 +35,7 @@ class Stage:
 
     def due(self, position: int) -> tuple[int, int]:
         """Return how many frames and rows an audience gets that stands at a flush."""
-        data, rows = self.backlog.due(self.audience, position)
+        data, rows, _ = self.backlog.due(self.audience, position)
         return len(list(frames(data))), rows
 
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable
 from tornado.iostream import IOStream
 from tornado.websocket import _WebSocketParams
 
+from ticker.access.grant import Grant
 from ticker.clock import Clock
 from ticker.protocol.codec import Codec
 from ticker.server.garbage import LongLived
 from ticker.server.socket import StreamSocket
 from ticker.stream.conversation import Conversation
 from ticker.stream.market import Market
-from ticker.stream.outbox import Outbox, Pressure
+from ticker.stream.outbox import Outbox, Pressure, Totals
 from ticker.stream.session import Session
 
 FAREWELL_S = 3.0
@@ -31,6 +32,7 @@ class Connections:
         self.market = market
         self.codecs = {codec.subprotocol: codec for codec in codecs}
         self.pressure = Pressure()
+        self.totals = Totals()
         self._clock = clock
         self._outbox_bytes = outbox_bytes
         self._open: set[StreamSocket] = set()
@@ -45,11 +47,12 @@ class Connections:
         """The sessions of all connections."""
         return [connection.session for connection in self._open]
 
-    def open(self, stream: IOStream, codec: Codec, peer: str) -> None:
-        """Go on with a stream whose handshake is done. `peer` is its address for the log."""
+    def open(self, stream: IOStream, codec: Codec, peer: str, grant: Grant | None = None) -> None:
+        """Go on with a stream whose handshake is done. `peer` is its address for the log; `grant` is what the
+        handshake's token gave, if there was one."""
 
         def session(outbox: Outbox, now_s: float) -> Session:
-            return Session(self.market, codec, outbox, self.pressure, now_s)
+            return Session(self.market, codec, outbox, self.pressure, now_s, grant)
 
         self.admit(stream, session, peer, self._params)
 
@@ -61,7 +64,7 @@ class Connections:
         params: _WebSocketParams,
     ) -> None:
         """Do the same for any dialect: `session_of(outbox, now_s)` makes the session."""
-        session = session_of(Outbox(self._outbox_bytes, self.pressure), self._clock.monotonic())
+        session = session_of(Outbox(self._outbox_bytes, self.pressure, self.totals), self._clock.monotonic())
         connection = StreamSocket(stream, session, params, self._clock, peer, self._open.discard)
         self._open.add(connection)
         connection.open()

@@ -84,12 +84,14 @@ class AlpacaSubscriptions:
         self._may_grow = any(symbol not in known for symbols in lists.values() for symbol in symbols)
         if self._audience is not None:
             self._market.hub.leave(self._outbox, self._audience)
+            self._end(self._audience.parts)
             self._audience = None
 
     def listen(self) -> None:
         """Get rows from the next flush on."""
         if self._audience is None and (parts := self._parts()):
             self._audience = self._market.hub.join(self._outbox, self._codec, 0, parts)
+            self._begin(parts)
 
     def announce(self) -> None:
         """Listen to symbols that have appeared, before any row of them comes, and not to those of another class."""
@@ -98,14 +100,27 @@ class AlpacaSubscriptions:
         if self._audience is None:
             self.listen()
         elif (parts := self._parts()) != self._audience.parts:
+            # No row of what has appeared was there before, so that these are owed from their first on.
+            self._begin(parts)
+            self._end(self._audience.parts)
             self._audience = self._market.hub.widen(self._outbox, self._audience, parts)
 
     def close(self) -> None:
         """Listen to nothing any more."""
         if self._audience is not None:
             self._market.hub.forsake(self._outbox, self._audience)
+            self._end(self._audience.parts)
             self._audience = None
+        self._outbox.abandon_rest()
         self.lists = {}
+
+    def _begin(self, parts: Parts) -> None:
+        for series, numbers in parts:
+            self._market.hub.ledger.begin(self._outbox, (series, False), numbers)
+
+    def _end(self, parts: Parts) -> None:
+        for series, numbers in parts:
+            self._market.hub.ledger.end(self._outbox, (series, False), numbers)
 
     def _parts(self) -> Parts:
         parts = []

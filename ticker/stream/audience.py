@@ -6,15 +6,20 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any
 
-from ticker.columns import Block
+import numpy as np
+
+from ticker.columns import Block, Ints
 from ticker.model import Series
 from ticker.protocol.codec import Catalogue, RowCodec
-from ticker.stream.outbox import Outbox
+from ticker.stream.outbox import Entry, Outbox
 
 Part = tuple[Series, tuple[int, ...] | None]
 """The channels of one series: symbol numbers, ascending, or None for all there are."""
 Parts = tuple[Part, ...]
 Getter = Callable[[list[Any]], tuple[Any, ...]]
+Share = tuple[bytes, int, Entry | None]
+"""What a client gets, as one piece: the bytes, how many rows that is, and what of it the books need to know."""
+NO_SHARE: Share = (b"", 0, None)
 
 _EMPTY = b""
 
@@ -22,9 +27,10 @@ _EMPTY = b""
 class Encoded:
     """A block as parts of frames of one codec, by symbol number: made once for everyone."""
 
-    __slots__ = ("all_rows", "everything", "frames", "rows")
+    __slots__ = ("_entries", "all_rows", "everything", "frames", "rows")
 
-    def __init__(self, codec: RowCodec, block: Block, catalogue: Catalogue) -> None:
+    def __init__(self, codec: RowCodec, block: Block, catalogue: Catalogue, next_seqs: Ints | None = None) -> None:
+        """Encode a block; `next_seqs`, by run, are the numbers that bars have not reached which still run."""
         size = len(catalogue.instruments)
         self.everything = codec.encode(block, catalogue)
         """All parts."""
@@ -37,6 +43,17 @@ class Encoded:
             # A symbol stands twice where rows are missed in between.
             frames[symbol] = frames[symbol] + frame if frames[symbol] else frame
             rows[symbol] += count
+        self._entries = [
+            None if column is None else _by_symbol(column, block.symbols, size)
+            for column in entries_of(block, next_seqs)
+        ]
+
+    def entry(self, getter: Getter | None) -> Entry | None:
+        """Return what is to be entered for these symbols (None: all there are)."""
+        merged, running, missed = self._entries
+        if merged is None and running is None and missed is None:
+            return None
+        return Entry(*(0 if each is None else sum(each if getter is None else getter(each)) for each in self._entries))
 
     @property
     def nbytes(self) -> int:
@@ -45,6 +62,9 @@ class Encoded:
 
     def grow(self, size: int) -> None:
         """Make room for symbol numbers below `size`, which have appeared since and have nothing here."""
+        for entries in self._entries:
+            if entries is not None:
+                entries += [0] * (size - len(entries))
         self.frames += [_EMPTY] * (size - len(self.frames))
         self.rows += [0] * (size - len(self.rows))
 
@@ -77,16 +97,17 @@ class Audience:
         """The flush at which the one stands that has got least."""
         return min(self.position, *self.late.values()) if self.late else self.position
 
-    def joined(self, encoded: Mapping[Series, Encoded | None]) -> tuple[bytes, int]:
-        """Return what of these blocks this audience gets, as one piece, and how many rows that is."""
+    def joined(self, encoded: Mapping[Series, Encoded | None]) -> Share:
+        """Return what of these blocks this audience gets."""
         if len(self._getters) == 1:  # the usual case by itself: two lists less for each audience and flush
             ((series, getter, size),) = self._getters
             block = encoded.get(series)
             if block is not None and getter is not None and size <= len(block.frames):
                 counts = getter(block.rows)
-                return self.codec.join(getter(block.frames), counts), sum(counts)
+                return self.codec.join(getter(block.frames), counts), sum(counts), block.entry(getter)
         parts: list[bytes] = []
         rows: list[int] = []
+        entry: Entry | None = None
         for series, getter, size in self._getters:
             block = encoded.get(series)
             if block is None:
@@ -99,7 +120,24 @@ class Audience:
                     block.grow(size)
                 parts += getter(block.frames)
                 rows += getter(block.rows)
-        return self.codec.join(parts, rows), sum(rows)
+            if (more := block.entry(getter)) is not None:
+                entry = more.plus(entry)
+        return self.codec.join(parts, rows), sum(rows), entry
+
+
+def entries_of(block: Block, next_seqs: Ints | None) -> tuple[Ints | None, Ints | None, Ints | None]:
+    """Return how many rows of each run are merged, are bars that still run, and are missed before it; None: none."""
+    is_merged = block.conflated and block.series.kind != "bars"
+    running = None
+    if block.conflated and next_seqs is not None:
+        running = np.maximum(block.seqs + block.counts - next_seqs, 0)
+    return block.rows - block.counts if is_merged else None, running, block.missed
+
+
+def _by_symbol(column: Ints, symbols: Ints, size: int) -> list[int]:
+    sums = np.zeros(size, np.int64)
+    np.add.at(sums, symbols, column)  # a symbol stands twice where rows are missed in between
+    return sums.tolist()
 
 
 def _getter(numbers: tuple[int, ...]) -> Getter:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from ticker.columns import Block
 from ticker.model import Series
 from ticker.protocol.codec import RowCodec
-from ticker.stream.audience import Audience, Encoded
+from ticker.stream.audience import NO_SHARE, Audience, Encoded, Share
+from ticker.stream.outbox import Entry
 
 Encode = Callable[[RowCodec, Block], Encoded | None]
 
@@ -46,16 +47,20 @@ class Backlog:
         """Take in what a flush numbered."""
         self._flushes.append(_Flush(blocks))
 
-    def due(self, audience: Audience, position: int) -> tuple[bytes, int]:
-        """Return what an audience gets of all flushes after `position`, as one piece, and how many rows that is."""
+    def due(self, audience: Audience, position: int) -> Share:
+        """Return what an audience gets of all flushes after `position`."""
         flushes = self._flushes
         if not flushes or flushes[-1].number <= position:
-            return b"", 0
+            return NO_SHARE
         if len(flushes) == 1 or flushes[-2].number <= position:
             return audience.joined(self._encoded(audience.codec, flushes[-1]))
         newer = [flush for flush in flushes if flush.number > position]
         pieces = [audience.joined(self._encoded(audience.codec, flush)) for flush in newer]
-        return b"".join(data for data, _ in pieces), sum(rows for _, rows in pieces)
+        entry: Entry | None = None
+        for _, _, each in pieces:
+            if each is not None:
+                entry = each.plus(entry)
+        return b"".join(data for data, _, _ in pieces), sum(rows for _, rows, _ in pieces), entry
 
     def release(self, position: int, *, is_offered: bool) -> None:
         """Forget flushes up to `position`: nobody stands before it.

@@ -6,17 +6,18 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from ticker.columns import Block
+from ticker.columns import Block, Ints
 from ticker.model import Series
 from ticker.protocol.codec import RowCodec
-from ticker.stream.audience import Audience, Encoded, Parts
+from ticker.stream.audience import NO_SHARE, Audience, Encoded, Parts, Share, entries_of
 from ticker.stream.backlog import Backlog
 from ticker.stream.bars import Bars
 from ticker.stream.conflation import BarUpdates, TickUpdates, Updates
 from ticker.stream.directory import Directory
 from ticker.stream.history import History
+from ticker.stream.ledger import Ledger
 from ticker.stream.listeners import Listeners
-from ticker.stream.outbox import Outbox
+from ticker.stream.outbox import Entry, Outbox
 
 REMEMBERED_FLUSHES = 64
 """Flushes after which what conflated clients are due is merged, though no interval has ended."""
@@ -53,6 +54,9 @@ class Hub:
     ) -> None:
         """Make a hub without audiences. `is_waited_for`: the feed waits for slow clients, so nobody is set back."""
         self._directory = directory
+        self._history = history
+        self.ledger = Ledger(directory, history)
+        """What those who listen are owed."""
         self._most_kept = NO_LIMIT if is_waited_for else KEPT_BYTES
         self._source = bars.source
         self._later = later
@@ -84,6 +88,7 @@ class Hub:
     def publish(self, blocks: Sequence[Block]) -> None:
         """Offer what a flush numbered to those in mode `all`, and remember it for those in mode `conflated`."""
         self._number = blocks[0].number
+        self.ledger.published(blocks)
         self._encoded.clear()
         self._remember(blocks)
         audiences = self._audiences[0]
@@ -109,11 +114,11 @@ class Hub:
             pass
         for audience in self._behind:
             for outbox, position in audience.late.items():
-                data, rows = self._due(audience, position)
+                share = self._due(audience, position)
                 audience.late[outbox] = self._number
                 outbox.settle()
-                if data:
-                    outbox.offer(data, rows)
+                if share[0]:
+                    outbox.offer(*share)
 
     def join(self, outbox: Outbox, codec: RowCodec, interval_ms: int, parts: Parts) -> Audience:
         """Let a client listen from the next flush on; return its audience."""
@@ -129,9 +134,9 @@ class Hub:
 
     def leave(self, outbox: Outbox, audience: Audience) -> None:
         """Let a client listen no more. What it is still due goes out before anything else."""
-        data, rows = self._due(audience, self._take_out(outbox, audience))
-        if data:
-            outbox.offer_beyond_limit(data, rows)
+        share = self._due(audience, self._take_out(outbox, audience))
+        if share[0]:
+            outbox.offer_beyond_limit(*share)
         self._dissolve_if_empty(audience)
 
     def forsake(self, outbox: Outbox, audience: Audience) -> None:
@@ -139,10 +144,21 @@ class Hub:
         self._take_out(outbox, audience)
         self._dissolve_if_empty(audience)
 
-    def frames(self, codec: RowCodec, block: Block) -> tuple[bytes, int]:
-        """Return a block that is for one client alone, and how many rows it stands for."""
+    @property
+    def behind(self) -> tuple[int, int]:
+        """How many flushes are kept for those who are behind, and the bytes that they occupy."""
+        return len(self._backlog), self._backlog.nbytes
+
+    def frames(self, codec: RowCodec, block: Block) -> Share:
+        """Return a block that is for one client alone."""
         rows = block.rows.tolist()
-        return codec.join(codec.encode(block, self._directory), rows), sum(rows)
+        entries = entries_of(block, self._next_seqs(block))
+        entry = (
+            Entry(*(0 if each is None else int(each.sum()) for each in entries))
+            if any(each is not None for each in entries)
+            else None
+        )
+        return codec.join(codec.encode(block, self._directory), rows), sum(rows), entry
 
     def _enter(self, outbox: Outbox, codec: RowCodec, interval_ms: int, parts: Parts, position: int) -> Audience:
         audiences, key = self._audiences[interval_ms], (codec, parts)
@@ -218,9 +234,9 @@ class Hub:
         audience.is_due = False
         position, members, is_conflated = audience.position, audience.members, audience.interval_ms > 0
         if is_conflated:
-            data, rows = self._due(audience, position) if members else (b"", 0)
+            data, rows, entry = self._due(audience, position) if members else NO_SHARE
         else:
-            data, rows = self._backlog.due(audience, position)
+            data, rows, entry = self._backlog.due(audience, position)
         arrived = self._serve_late(audience, len(data)) if audience.late else ()
         audience.position = self._number
         if data:
@@ -229,13 +245,13 @@ class Hub:
             if busy:
                 self._set_back(audience, position, busy, len(data))
             if len(members) > SLICE_CLIENTS:
-                self._piece = _Piece(data, rows, list(members), is_conflated)
+                self._piece = _Piece((data, rows, entry), list(members), is_conflated)
             elif is_conflated:
                 for outbox in members:
-                    outbox.offer_beyond_limit(data, rows)
+                    outbox.offer_beyond_limit(data, rows, entry)
             else:
                 for outbox in members:
-                    outbox.offer(data, rows)
+                    outbox.offer(data, rows, entry)
         served = len(members) + 1
         members.update(dict.fromkeys(arrived))
         if audience.late and not audience.interval_ms:
@@ -261,15 +277,14 @@ class Hub:
             arrived = list(audience.late)
         else:
             arrived = [outbox for outbox in audience.late if outbox.queued <= self._most_kept]
-        due: dict[int, tuple[bytes, int]] = {}
+        due: dict[int, Share] = {}
         for outbox in arrived:
             position = audience.late.pop(outbox)
             if position not in due:
                 due[position] = self._due(audience, position)
-            data, rows = due[position]
             outbox.settle()
-            if data:
-                _Piece(data, rows, [], audience.interval_ms > 0).offer([outbox])
+            if due[position][0]:
+                _Piece(due[position], [], audience.interval_ms > 0).offer([outbox])
         if not audience.interval_ms:
             for outbox in audience.late:
                 outbox.owe(size)
@@ -280,10 +295,10 @@ class Hub:
         oldest = min((audience.oldest for audience in audiences), default=self._number)
         self._backlog.release(oldest, is_offered=is_offered)
 
-    def _due(self, audience: Audience, position: int) -> tuple[bytes, int]:
-        """Return what an audience gets of all that came after a flush, as one piece, and how many rows that is."""
+    def _due(self, audience: Audience, position: int) -> Share:
+        """Return what an audience gets of all that came after a flush."""
         if position >= self._number:
-            return b"", 0
+            return NO_SHARE
         codec = audience.codec
         if audience.interval_ms:
             return audience.joined(
@@ -304,7 +319,13 @@ class Hub:
         wanted = None if listeners is None else listeners.among(block.symbols)
         if wanted is None or not wanted.any():
             return None
-        return Encoded(codec, block.select(wanted), self._directory)
+        block = block.select(wanted)
+        return Encoded(codec, block, self._directory, self._next_seqs(block))
+
+    def _next_seqs(self, block: Block) -> Ints | None:
+        """Return for each run of conflated bars the number that the running bar has."""
+        is_running = block.conflated and block.series.kind == "bars"
+        return self._history[block.series].next_seqs(block.symbols) if is_running else None
 
     def _remember(self, blocks: Sequence[Block]) -> None:
         """Note what conflated clients will be due: the rows, and which bars these changed."""
@@ -352,8 +373,7 @@ class Hub:
 class _Piece(NamedTuple):
     """What the clients of an audience get, and those who have yet to get it."""
 
-    data: bytes
-    rows: int
+    share: Share
     clients: list[Outbox]
     is_conflated: bool
 
@@ -366,10 +386,10 @@ class _Piece(NamedTuple):
 
     def offer(self, clients: Iterable[Outbox]) -> None:
         """Offer it to these clients."""
-        data, rows = self.data, self.rows
+        data, rows, entry = self.share
         if self.is_conflated:
             for outbox in clients:
-                outbox.offer_beyond_limit(data, rows)
+                outbox.offer_beyond_limit(data, rows, entry)
         else:
             for outbox in clients:
-                outbox.offer(data, rows)
+                outbox.offer(data, rows, entry)
