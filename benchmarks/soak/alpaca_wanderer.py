@@ -1,4 +1,4 @@
-"""A wanderer that speaks Alpaca's dialect: what it gets of a channel must be the tape, from some row on, no hole in it."""
+"""A wanderer that speaks Alpaca's dialect: what it gets of a channel must be the tape from some row on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import msgpack
 import numpy as np
 from oracle import Ints
 from tape import PRICE_SCALE
-from wanderer import PATIENCE_S, ClosedError, Wanderer
-from wire import ALPACA_JSON, PING, frame
+from wanderer import ClosedError, Wanderer
+from wire import ALPACA_JSON
 
 KINDS = {"t": "trades", "q": "quotes"}
 FIELDS = {"trades": ("p", "s"), "quotes": ("bp", "bs", "ap", "as")}
@@ -33,11 +33,7 @@ class AlpacaWanderer(Wanderer):
 
     async def settle(self) -> None:
         try:
-            assert self._writer is not None
-            self._writer.write(frame(PING, b"is that all?"))
-            async with asyncio.timeout(PATIENCE_S):
-                while not self._inward.pongs:
-                    await self._read()
+            await self._ask("subscribe", {"trades": []})  # what is due comes before the answer
         except ClosedError as closed:
             self._ended(closed.code)
             return
@@ -65,10 +61,14 @@ class AlpacaWanderer(Wanderer):
             await self._change(what, chance.choice(("trades", "quotes")), names)
 
     async def _change(self, action: str, kind: str, names: Sequence[str]) -> None:
-        self._send({"action": action, kind: names, "bars": names})
-        answer = await self._until(lambda answer: answer["T"] == "subscription")
+        answer = await self._ask(action, {kind: names, "bars": names})
         if any((name in answer[kind]) != (action == "subscribe") for name in names):
             self._wrong("subscription", f"after {action} {names} of {kind}: {answer}")
+
+    async def _ask(self, action: str, lists: Mapping[str, Sequence[str]]) -> Mapping[str, Any]:
+        self._send({"action": action, **lists})
+        answer: Mapping[str, Any] = await self._until(lambda answer: answer["T"] == "subscription")
+        return answer
 
     def _take(self, payload: bytes) -> Mapping[str, Any] | None:
         """Take an array of messages; return the one that is an answer."""

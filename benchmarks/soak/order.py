@@ -4,8 +4,8 @@
     python benchmarks/soak/order.py --rows 20000 --clients 24     a short one
 
 Trades and quotes of 40 symbols come at a given rate. The clients speak msgpack and JSON, our protocol and Alpaca's.
-They join, leave (with a close, a FIN, a reset), subscribe, unsubscribe, change mode and interval, resume or don't, ask for
-everything, ask for rows again, and stall. Each keeps a ledger. A violation is:
+They join, leave (with a close, a FIN, a reset), subscribe, unsubscribe, change mode and interval, resume or don't, ask
+for everything, ask for rows again, and stall. Each keeps a ledger. A violation is:
 
 - a row or an update that does not begin where the one before ended, or comes after `unsubscribed`;
 - a value that is not the one the feed made: prices, sizes and times of rows, all eight columns of an update, snapshots;

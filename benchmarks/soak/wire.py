@@ -57,7 +57,7 @@ def frame(opcode: int, payload: bytes = b"") -> bytes:
 class Inward:
     """What comes from the server on one connection, taken apart as it comes, in pieces of any size."""
 
-    __slots__ = ("_buffer", "close_code", "is_open", "pings", "pongs", "received")
+    __slots__ = ("_buffer", "close_code", "is_open", "pings", "received")
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -66,7 +66,6 @@ class Inward:
         self.close_code: int | None = None
         self.pings = 0
         """Pings that have yet to be answered; the server's are empty."""
-        self.pongs = 0
         self.received = 0
         """Bytes taken so far."""
 
@@ -114,5 +113,3 @@ class Inward:
             self.close_code = int.from_bytes(payload[:2], "big") if payload else 1005
         elif opcode == PING:
             self.pings += 1
-        else:
-            self.pongs += 1
