@@ -90,7 +90,7 @@ def refusal(*arguments: str, **environment: str) -> str:
 
 
 def test_settings_have_defaults() -> None:
-    assert dataclasses.asdict(Settings("simulated")) == {"feed": "simulated", **DEFAULTS}
+    assert dataclasses.asdict(Settings("simulated")) == {"feed": "simulated", **DEFAULTS, "tokens": ()}
 
 
 @pytest.mark.parametrize("feed", ["simulated", "csv"])

@@ -20,6 +20,8 @@ from typing import Any, Protocol, Self, TextIO
 
 import ticker
 from ticker import plugins
+from ticker.access.errors import AccessError
+from ticker.access.tokens import Entry, entries_of
 from ticker.clock import Clock, SystemClock
 from ticker.config import Environment, Parser, Settings, UsageError, add_options, raise_file_limit
 from ticker.feed import FatalFeedError, Feed
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 STOP_S = 4.5
 """How long stopping may take before the process is ended regardless."""
 _HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # Windows has none
+
+TOKENS_VARIABLE = "TICKER_TOKENS"
+"""Tokens, `NAME:TOKEN` or `TOKEN` with commas between."""
 
 DESCRIPTION = """\
 Stream live market data to any number of bots and dashboards over WebSocket.
@@ -101,7 +106,7 @@ def _main(arguments: Sequence[str]) -> int:
     args = parser.parse_everything(arguments)
     clock = SystemClock()
     try:
-        settings = Settings.from_options(args)
+        settings = Settings.from_options(args, _tokens(environment))
         feed = feed_class.from_options(args, clock)
     except ValueError as error:
         raise UsageError(environment.renamed(str(error), arguments)) from error
@@ -109,6 +114,16 @@ def _main(arguments: Sequence[str]) -> int:
     if environment.unused:
         log.warning("no options of --feed %s, ignored: %s", settings.feed, ", ".join(environment.unused))
     return serve(settings, feed, clock)
+
+
+def _tokens(environment: Environment) -> tuple[Entry, ...]:
+    """Return the hashes of the tokens in the environment, and take them out of it: nobody needs them any more."""
+    text = environment.take_secret(TOKENS_VARIABLE)
+    os.environ.pop(TOKENS_VARIABLE, None)
+    try:
+        return entries_of(text) if text else ()
+    except AccessError as error:
+        raise UsageError(f"{TOKENS_VARIABLE}: {error}") from None
 
 
 def serve(settings: Settings, feed: Feed, clock: Clock, make_node: NodeFactory | None = None) -> int:

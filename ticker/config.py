@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from ticker.access.tokens import Entry
+
 ENVIRONMENT_PREFIX = "TICKER_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _NO_SETTINGS = ("help", "version", "list_feeds")
@@ -167,6 +169,9 @@ class Settings:
     log_format: str = _setting("text", "how it is written", metavar="FORMAT", words=("text", "json"))
     log_level: str = _setting("info", "how much is logged to stderr", metavar="LEVEL", words=LOG_LEVELS)
 
+    tokens: tuple[Entry, ...] = dataclasses.field(default=(), repr=False)
+    """The hashes of `TICKER_TOKENS`, which is no option: everyone on a machine can read command lines."""
+
     def __post_init__(self) -> None:
         for name, rule in _rules().items():
             value = getattr(self, name)
@@ -179,9 +184,9 @@ class Settings:
         return bool(self.tls_cert or self.token_file or self.jwt_key)
 
     @classmethod
-    def from_options(cls, args: argparse.Namespace) -> Settings:
-        """Return the settings among parsed options, those of `add_options` and `feed`."""
-        return cls(args.feed, **{name: getattr(args, name) for name in _rules()})
+    def from_options(cls, args: argparse.Namespace, tokens: tuple[Entry, ...] = ()) -> Settings:
+        """Return the settings among parsed options, those of `add_options` and `feed`, and these tokens."""
+        return cls(args.feed, **{name: getattr(args, name) for name in _rules()}, tokens=tokens)
 
 
 def _rules() -> dict[str, _Rule]:
@@ -260,6 +265,10 @@ class Environment:
             if not _is_among(action, arguments):
                 action.default = self._read(action, name)
                 action.required = False
+
+    def take_secret(self, name: str) -> str:
+        """Return a variable that is no option, "" if there is none; forget it, so that nobody shows it."""
+        return self._values.pop(name, "")
 
     def renamed(self, message: str, arguments: Sequence[str]) -> str:
         """Return a message about an option's value as one about the variable that it came from, if it did."""
