@@ -64,6 +64,14 @@ def ask_if_given(market: Market, request: HTTPServerRequest) -> Grant | Refusal 
         return _refused(market, str(error), CHALLENGE + ', error="invalid_token"')
 
 
+def full(market: Market, grant: Grant) -> Refusal | None:
+    """Refuse a connection to a principal that has all it may have."""
+    if not market.gate.is_full(grant.principal):
+        return None
+    market.counts.refusals["connections_of_principal"] += 1
+    return Refusal(429, "the token has all the connections that it may have", {"Retry-After": "10"})
+
+
 def token_in_url(market: Market, request: HTTPServerRequest) -> Refusal | None:
     """Refuse a token in the URL, and see to it that nobody logs it."""
     for name in IN_URL:

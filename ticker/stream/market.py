@@ -90,11 +90,21 @@ class Market:
             "auth": self.gate.is_required,
             "clock": self.clock,
             "heartbeat_s": self.heartbeat_s,
-            "limits": {
-                "message_bytes": self.limits.message_bytes,
-                "channels": self.limits.channels,
-                "commands_per_s": self.limits.commands_per_s,
-            },
+            "limits": self.told(self.limits),
+        }
+
+    def page(self, principal: Principal, prefix: str, after: str, limit: int) -> tuple[list[str], bool]:
+        """Return a page of the symbols that a principal may see, as `Directory.page` does."""
+        view = self.views.of(principal.symbols)
+        return (self.directory if view is None else view).page(prefix, after, limit)
+
+    @staticmethod
+    def told(limits: Limits) -> dict[str, int]:
+        """Return limits as clients are told them."""
+        return {
+            "message_bytes": limits.message_bytes,
+            "channels": limits.channels,
+            "commands_per_s": limits.commands_per_s,
         }
 
 

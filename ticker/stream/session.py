@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from ticker.access.errors import BadToken
+from ticker.access.grant import TO_ANYONE, Grant
 from ticker.model import Series
 from ticker.protocol.codec import Codec, Time
 from ticker.protocol.messages import (
@@ -22,7 +24,7 @@ from ticker.protocol.messages import (
     parse,
 )
 from ticker.stream.cursor import FellOff
-from ticker.stream.market import Market
+from ticker.stream.market import Limits, Market
 from ticker.stream.outbox import Outbox, Pressure
 from ticker.stream.subscriptions import Descriptions, Slot, Subscriptions
 
@@ -36,6 +38,8 @@ REFUSED_BYTES = 600_000
 """What the list of refused symbols may occupy of it."""
 REFUSAL_BYTES = 45
 """What one of them occupies besides the symbol."""
+REVOKED_CHANNELS = 50_000
+"""Channels that a message `revoked` names at most."""
 ID_CHARACTERS = 1000
 SECONDS_AT_LIMIT = 10
 """In so many consecutive seconds a client may pass the limit of commands before it is closed."""
@@ -48,9 +52,13 @@ class Session:
         "_closing",
         "_codec",
         "_commands",
+        "_grant",
         "_limited_s",
         "_limited_seconds",
+        "_limits",
         "_market",
+        "_opened_s",
+        "_parting",
         "_quiet_since_s",
         "_second",
         "_sent",
@@ -59,7 +67,16 @@ class Session:
         "subscriptions",
     )
 
-    def __init__(self, market: Market, codec: Codec, outbox: Outbox, pressure: Pressure, now_s: float) -> None:
+    def __init__(
+        self,
+        market: Market,
+        codec: Codec,
+        outbox: Outbox,
+        pressure: Pressure,
+        now_s: float,
+        grant: Grant | None = None,
+    ) -> None:
+        """Begin a conversation. `grant` is what the handshake gave; without one, the command `auth` has to."""
         self._market = market
         self._codec = codec
         self.outbox = outbox
@@ -67,9 +84,22 @@ class Session:
         self._closing: CloseCode | None = None
         self.spoke_s = now_s
         """When the last command came."""
+        self._opened_s = now_s
         self._second, self._commands = int(now_s), 0
         self._limited_s, self._limited_seconds = -2, 0
         self._quiet_since_s, self._sent = now_s, 0
+        self._limits: Limits = market.limits
+        self._parting = ""
+        self._grant: Grant | None = None
+        """Who this is, by which right; None until that is known, and when the connection is gone."""
+        if not market.gate.is_required:
+            grant = TO_ANYONE
+        if grant is None:
+            return
+        if market.gate.enter(grant.principal):
+            self._permit(grant)
+        else:
+            self._part(CloseCode.LIMIT, "the token has all the connections that it may have")
 
     @property
     def closing(self) -> CloseCode | None:
@@ -84,7 +114,10 @@ class Session:
 
     def open(self) -> None:
         """Speak first."""
-        self.send(self._market.welcome)
+        if self._grant is None or self._grant is TO_ANYONE:
+            self.send(self._market.welcome)
+        else:
+            self.send(self._market.welcome | {"auth": False} | self._told(self._grant))
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send a control message, unless the connection is about to end."""
@@ -100,6 +133,8 @@ class Session:
         try:
             message = self._codec.decode(data)
             self._count(message, now_s)
+            if self._grant is None and message.get("op") not in ("auth", "ping"):
+                raise CommandError("unauthenticated", "op: auth comes first", id_of(message))
             self._obey(parse(message))
         except CommandError as error:
             self._refuse(error)
@@ -121,8 +156,10 @@ class Session:
         return self.subscriptions.is_catching_up and self.outbox.is_free
 
     def tick(self, now_s: float) -> None:
-        """Do what is due without anyone asking: a heartbeat, the end of one that is too slow. About once a second."""
+        """Do what is due without anyone asking: a heartbeat, the end of one that is too slow, or is let in no longer.
+        About once a second."""
         self._notice_overflow()
+        self._check_grant(now_s)
         if self.outbox.sent != self._sent or not self.outbox.is_free or self.subscriptions.is_catching_up:
             self._quiet_since_s, self._sent = now_s, self.outbox.sent
         elif now_s - self._quiet_since_s >= self._market.heartbeat_s:
@@ -136,8 +173,9 @@ class Session:
             self.subscriptions.listen_wider()
 
     def tell_status(self) -> None:
-        """Say how the feed does."""
-        self.send(self._market.status)
+        """Say how the feed does, to those who may know."""
+        if self._grant is not None:
+            self.send(self._market.status)
 
     def say_goodbye(self, reconnect_ms: int) -> None:
         """Say that the server goes away and when to come back, and end."""
@@ -146,13 +184,19 @@ class Session:
             self.closing = CloseCode.GOING_AWAY
 
     def last_words(self) -> bytes:
-        """Return nothing: the close code says it all."""
-        return b""
+        """Return why this client is let in no longer: others were told, or the close code says it all."""
+        if not self._parting:
+            return b""
+        code = "limit" if self._closing is CloseCode.LIMIT else "unauthenticated"
+        return self._codec.control({"type": "error", "code": code, "message": self._parting})
 
     def close(self) -> None:
         """Forget everything: the connection is gone."""
         self.outbox.close()
         self.subscriptions.close()
+        grant, self._grant = self._grant, None
+        if grant is not None and grant is not TO_ANYONE:
+            self._market.gate.leave(grant.principal)
 
     def _obey(self, command: Command) -> None:
         """Do and answer a command. Raises CommandError with its `id`, unless that is what is wrong with it."""
@@ -173,14 +217,86 @@ class Session:
                 self._reply("unsubscribed", {"channels": ended}, command)
                 self.subscriptions.listen()
             case Symbols():
-                symbols, more = self._market.directory.page(command.prefix, command.after, command.limit)
+                symbols, more = self._page(command.prefix, command.after, command.limit)
                 fitting = _fitting(symbols, ANSWER_BYTES)
                 self._reply("symbols", {"symbols": fitting, "more": more or fitting != symbols}, command)
             case Ping():
                 time = Time(self._market.now_ns())
                 self._reply("pong", {"time": time, "rows": self.outbox.rows}, command)
             case Auth():
-                self._reply("authenticated", {}, command)
+                self._authenticate(command)
+
+    def _authenticate(self, command: Auth) -> None:
+        """Let a client in, or renew what it may: no row is lost of what it still may have. Raises CommandError."""
+        gate, old = self._market.gate, self._grant
+        if old is TO_ANYONE:
+            self._reply("authenticated", {}, command)
+            return
+        try:
+            grant = gate.authenticate(command.token)
+        except BadToken as error:
+            self._market.counts.refusals["token"] += 1
+            self._refuse(CommandError("unauthenticated", str(error), command.id))
+            self.closing = CloseCode.UNAUTHENTICATED
+            return
+        if old is None:
+            if not gate.enter(grant.principal):
+                self._market.counts.refusals["connections_of_principal"] += 1
+                self._refuse(CommandError("limit", "token: it has all the connections that it may have", command.id))
+                self.closing = CloseCode.LIMIT
+                return
+        elif grant.principal.name != old.principal.name:
+            # Connections are counted and logged by name: another one connects anew.
+            raise CommandError("bad_request", "token: it is another principal's; connect anew with it")
+        fresh = self._permit(grant)
+        self._reply("authenticated", self._told(grant), command)
+        self._widen(fresh)
+
+    def _permit(self, grant: Grant) -> list[int]:
+        """Give a client what a grant allows, and take away what it doesn't: tell what ends. Return the symbols that it
+        may see now and could not before, for `_widen`."""
+        market, principal = self._market, grant.principal
+        self._grant = grant
+        self._limits = market.limits_of(principal)
+        ended, fresh = self.subscriptions.permit(market.views.of(principal.symbols), self._limits.channels)
+        for first in range(0, len(ended), REVOKED_CHANNELS):
+            self.send({"type": "revoked", "channels": ended[first : first + REVOKED_CHANNELS]})
+        return fresh
+
+    def _widen(self, fresh: Sequence[int]) -> None:
+        """Describe what `*` has in addition now, and listen again."""
+        if fresh:
+            self._describe(self.subscriptions.widen(fresh))
+        self.subscriptions.listen()
+
+    def _told(self, grant: Grant) -> dict[str, Any]:
+        """Return what a client is told about itself."""
+        expires_s = grant.principal.expires_s
+        expires = None if expires_s is None else Time(round(expires_s * 1000) * 1_000_000)
+        return {"name": grant.principal.name, "expires": expires, "limits": self._market.told(self._limits)}
+
+    def _check_grant(self, now_s: float) -> None:
+        """End a connection that is let in no longer, or was not in time; follow a token that was changed."""
+        grant = self._grant
+        if self.closing is not None or grant is TO_ANYONE:
+            return
+        if grant is None:
+            if now_s - self._opened_s >= self._market.auth_s:
+                self._market.counts.refusals["unauthenticated"] += 1
+                self._part(CloseCode.UNAUTHENTICATED, f"no auth within {self._market.auth_s:g} s")
+            return
+        renewed = self._market.gate.renewed(grant)
+        if renewed is None:
+            self._part(CloseCode.UNAUTHENTICATED, "the token has expired, or was revoked")
+        elif renewed is not grant:
+            self._widen(self._permit(renewed))
+
+    def _part(self, code: CloseCode, why: str) -> None:
+        """End the connection now, whatever still waits for the client."""
+        self._parting = why
+        self.closing = code
+        if not self.outbox.is_free:
+            self.outbox.close()
 
     def _subscribe(self, command: Subscribe) -> None:
         slot = Slot(command.interval_ms, self._series(command.kind, command.interval_s))
@@ -207,11 +323,16 @@ class Session:
 
     def _check_refusals_fit(self, symbols: Sequence[str]) -> None:
         """Refuse a command that names so much that cannot be had that the answer could not say so."""
-        refused = [symbol for symbol in symbols if symbol not in self._market.directory.numbers]
-        if len(self.subscriptions) + len(symbols) > self._market.limits.channels:
+        refused = [symbol for symbol in symbols if self.subscriptions.why_not(symbol) is not None]
+        if len(self.subscriptions) + len(symbols) > self._limits.channels:
             refused = list(symbols)
         if _size(refused) + REFUSAL_BYTES * len(refused) > REFUSED_BYTES:
             raise CommandError("bad_request", "symbols: too many at once, of which too few can be had")
+
+    def _page(self, prefix: str, after: str, limit: int) -> tuple[list[str], bool]:
+        """Return a page of the symbols that this client may see."""
+        principal = TO_ANYONE.principal if self._grant is None else self._grant.principal
+        return self._market.page(principal, prefix, after, limit)
 
     def _series(self, kind: str, interval_s: int | None) -> Series:
         """Return the series that a command means. Raises CommandError."""
@@ -240,12 +361,12 @@ class Session:
         if message.get("op") == "unsubscribe":
             return
         self._commands += 1
-        if self._commands <= self._market.limits.commands_per_s:
+        if self._commands <= self._limits.commands_per_s:
             return
         if second != self._limited_s:
             self._limited_seconds = self._limited_seconds + 1 if second == self._limited_s + 1 else 1
             self._limited_s = second
-        most = self._market.limits.commands_per_s
+        most = self._limits.commands_per_s
         raise CommandError("limit", f"more than {most} commands in a second", id_of(message))
 
     def _notice_overflow(self) -> None:

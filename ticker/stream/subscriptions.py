@@ -14,9 +14,11 @@ from ticker.stream.audience import Audience, Parts
 from ticker.stream.conflation import TickUpdates
 from ticker.stream.cursor import Cursor
 from ticker.stream.descriptors import describe
+from ticker.stream.ledger import Mode
 from ticker.stream.market import Market
 from ticker.stream.outbox import Outbox, Pressure
 from ticker.stream.runs import conflated
+from ticker.stream.views import View, permitted, why_not
 
 Descriptions = list[dict[str, Any]]
 
@@ -29,6 +31,11 @@ class Slot(NamedTuple):
 
     interval_ms: int
     series: Series
+
+    @property
+    def mode(self) -> Mode:
+        """What the books tell apart."""
+        return self.series, self.interval_ms > 0
 
 
 class _Wildcard(NamedTuple):
@@ -55,10 +62,23 @@ class Subscriptions:
     until there is nothing newer, and in that same call it becomes live, so that no row can slip between.
     """
 
-    __slots__ = ("_audiences", "_catching_up", "_codec", "_market", "_numbers", "_outbox", "_pressure", "_wildcards")
+    __slots__ = (
+        "_audiences",
+        "_catching_up",
+        "_codec",
+        "_market",
+        "_most",
+        "_numbers",
+        "_outbox",
+        "_pressure",
+        "_view",
+        "_wildcards",
+    )
 
     def __init__(self, market: Market, codec: Codec, outbox: Outbox, pressure: Pressure) -> None:
         self._market = market
+        self._view: View | None = None
+        self._most = market.limits.channels
         self._codec = codec
         self._outbox = outbox
         self._pressure = pressure
@@ -100,7 +120,9 @@ class Subscriptions:
         self._withdraw([slot])
         descriptions = describe(self._market, slot.series, slot.interval_ms, numbers, seqs, missed)
         self._remove(slot.series, wanted)
-        self._add(slot, wanted)
+        lost = np.array([rows or 0 for rows in missed], np.int64)
+        self._add(slot, wanted, seqs - lost)
+        self._outbox.miss(int(lost.sum()))
         behind = seqs < self._market.history[slot.series].next_seqs(numbers)
         if behind.any():
             self._begin_catch_up(slot, numbers[behind], seqs[behind])
@@ -111,20 +133,38 @@ class Subscriptions:
         directory = self._market.directory
         ended: list[int] = []
         for each in series:
-            slots = [slot for slot in self._numbers if slot.series == each]
             if names is None:
-                numbers = {number for slot in slots for number in self._numbers[slot]}
+                numbers = self._of(each)
                 self._wildcards.pop(each, None)
             else:
                 numbers = {directory.numbers[name] for name in names if name in directory.numbers}
-                if each in self._wildcards:
-                    self._wildcards[each].named.difference_update(numbers)
-            self._flush(each)
-            for slot in slots:
-                gone = np.array([number for number in self._numbers[slot] if number in numbers], np.int64)
-                ended += directory.channels(each, slot.interval_ms > 0, gone).tolist()
-            self._remove(each, numbers)
+            ended += self._end(each, numbers)
         return ended
+
+    def permit(self, view: View | None, most: int) -> tuple[list[int], list[int]]:
+        """Let the client have the symbols of a view from now on (None: all), and so many channels.
+
+        Channels of other symbols end, as if unsubscribed: return their integers. Return also the symbols that are
+        permitted now and were not before: `widen` by these. Afterwards call `listen`.
+        """
+        old, self._view, self._most = self._view, view, most
+        ended: list[int] = []
+        for series in dict.fromkeys(slot.series for slot in self._numbers):
+            gone = self._of(series).difference(permitted(view, self._of(series)))
+            if gone:
+                ended += self._end(series, gone)
+        if old is None or not self._wildcards:
+            return ended, []
+        everything = permitted(view, range(len(self._market.directory)))
+        return ended, [number for number in everything if not old.has(number)]
+
+    def widen(self, numbers: Sequence[int]) -> Descriptions:
+        """Subscribe symbols that are permitted now where `*` wants them; return their descriptions. What was pending
+        goes out before. Afterwards call `listen`, once the descriptions are on their way."""
+        for series, wildcard in self._wildcards.items():
+            self._flush(series)
+            self._withdraw([Slot(wildcard.interval_ms, series)])
+        return self.announce(numbers)
 
     def announce(self, numbers: Sequence[int]) -> Descriptions:
         """Subscribe symbols that have appeared where `*` wants them; return their descriptions.
@@ -132,13 +172,14 @@ class Subscriptions:
         Afterwards call `listen_wider`, once these are on their way, and before any row of these symbols.
         """
         descriptions: Descriptions = []
+        seen = permitted(self._view, numbers)
         for series, wildcard in self._wildcards.items():
-            wanted = list(numbers[: max(0, self._market.limits.channels - len(self))])
+            wanted = seen[: max(0, self._most - len(self))]
             if wanted:
                 fresh = np.array(wanted, np.int64)
                 seqs = self._market.history[series].next_seqs(fresh)
                 descriptions += describe(self._market, series, wildcard.interval_ms, fresh, seqs, [0] * len(wanted))
-                self._add(Slot(wildcard.interval_ms, series), wanted)
+                self._add(Slot(wildcard.interval_ms, series), wanted, seqs)
         return descriptions
 
     def listen_wider(self) -> None:
@@ -182,11 +223,18 @@ class Subscriptions:
         self._withdraw([slot])
         self.listen()
 
+    def why_not(self, symbol: str) -> str | None:
+        """Return the code of why a symbol cannot be had, None if it can."""
+        return why_not(self._market.directory, self._view, symbol)
+
     def close(self) -> None:
         """Listen to nothing any more, and send nothing that is due."""
         for audience in self._audiences.values():
             self._market.hub.forsake(self._outbox, audience)
         self._audiences.clear()
+        for slot, numbers in self._numbers.items():
+            self._market.hub.ledger.end(self._outbox, slot.mode, numbers)
+        self._outbox.abandon_rest()
         self._numbers.clear()
         self._wildcards.clear()
         for each in list(self._catching_up):
@@ -194,18 +242,20 @@ class Subscriptions:
 
     def _resolve(self, slot: Slot, names: Sequence[str] | None) -> tuple[list[int], list[dict[str, str]]]:
         """Return the numbers of what can be subscribed, and what can't; note what that means for `*`."""
-        directory, series = self._market.directory, slot.series
-        mine = {number for each, numbers in self._numbers.items() if each.series == series for number in numbers}
+        directory, series, view = self._market.directory, slot.series, self._view
+        mine = self._of(series)
         wildcard = self._wildcards.get(series)
         if names is None:
             named = mine if wildcard is None else wildcard.named
             self._wildcards[series] = _Wildcard(slot.interval_ms, named)
-            known = [number for number in range(len(directory)) if number not in named]
+            everything = range(len(directory)) if view is None else view.numbers
+            known = [number for number in everything if number not in named]
             refused = []
         else:
-            known = [directory.numbers[name] for name in names if name in directory.numbers]
-            refused = [{"symbol": name, "code": "unknown_symbol"} for name in names if name not in directory.numbers]
-        room = self._market.limits.channels - len(self)
+            codes = {name: code for name in names if (code := self.why_not(name)) is not None}
+            known = [directory.numbers[name] for name in names if name not in codes]
+            refused = [{"symbol": name, "code": code} for name, code in codes.items()]
+        room = self._most - len(self)
         wanted = []
         for number in known:
             room -= number not in mine
@@ -216,6 +266,22 @@ class Subscriptions:
         if names is not None and wildcard is not None:
             wildcard.named.update(wanted)
         return wanted, refused
+
+    def _of(self, series: Series) -> set[int]:
+        """Return the symbols that are subscribed of a series."""
+        return {number for slot, numbers in self._numbers.items() if slot.series == series for number in numbers}
+
+    def _end(self, series: Series, numbers: set[int]) -> list[int]:
+        """End channels of a series; return their integers. What was pending goes out before."""
+        if series in self._wildcards:
+            self._wildcards[series].named.difference_update(numbers)
+        self._flush(series)
+        ended: list[int] = []
+        for slot in [slot for slot in self._numbers if slot.series == series]:
+            gone = np.array([number for number in self._numbers[slot] if number in numbers], np.int64)
+            ended += self._market.directory.channels(series, slot.interval_ms > 0, gone).tolist()
+        self._remove(series, numbers)
+        return ended
 
     def _positions(
         self, series: Series, numbers: Ints, since: Mapping[str, int], same_epoch: bool
@@ -276,13 +342,17 @@ class Subscriptions:
             if audience is not None:
                 self._market.hub.leave(self._outbox, audience)
 
-    def _add(self, slot: Slot, numbers: Collection[int]) -> None:
+    def _add(self, slot: Slot, numbers: Collection[int], first: Ints) -> None:
+        """Subscribe channels, which are owed the rows from `first` on."""
         if numbers:
+            self._market.hub.ledger.begin(self._outbox, slot.mode, numbers, first)
             self._numbers[slot] = tuple(sorted({*self._numbers.get(slot, ()), *numbers}))
 
     def _remove(self, series: Series, numbers: Collection[int]) -> None:
         gone = set(numbers)
         for slot in [slot for slot in self._numbers if slot.series == series]:
+            ended = [number for number in self._numbers[slot] if number in gone]
+            self._market.hub.ledger.end(self._outbox, slot.mode, ended, self._unread(slot, gone))
             left = tuple(number for number in self._numbers[slot] if number not in gone)
             if left:
                 self._numbers[slot] = left
@@ -292,6 +362,16 @@ class Subscriptions:
             each.cursor.drop(np.array([number for number in each.cursor.symbols.tolist() if number in gone], np.int64))
             if not len(each.cursor.symbols):
                 self._end_catch_up(each)
+
+    def _unread(self, slot: Slot, numbers: Collection[int]) -> int:
+        """Return how many rows of these channels of a slot they have yet to get from the history."""
+        shelf, unread = self._market.history[slot.series], 0
+        for each in self._catching_up:
+            if each.slot == slot:
+                symbols = [number for number in each.cursor.symbols.tolist() if number in numbers]
+                following = shelf.next_seqs(np.array(symbols, np.int64)).tolist()
+                unread += sum(following) - sum(map(each.cursor.position, symbols))
+        return unread
 
     def _parts(self, interval_ms: int) -> Parts:
         """Return what is live at an interval; a series of which everything is, as None."""

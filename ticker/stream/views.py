@@ -117,3 +117,11 @@ def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
 def permitted(view: View | None, numbers: Iterable[int]) -> list[int]:
     """Return those of some symbols that a view permits; None permits all."""
     return list(numbers) if view is None else [number for number in numbers if view.has(number)]
+
+
+def why_not(directory: Directory, view: View | None, symbol: str) -> str | None:
+    """Return the code of why a symbol cannot be had, None if it can. One that is forbidden is, whether or not there is
+    one of that name."""
+    if view is not None and not view.may_see(symbol):
+        return "forbidden"
+    return None if symbol in directory.numbers else "unknown_symbol"
