@@ -12,7 +12,7 @@ import dashboard
 from ticker import __version__
 from ticker.broker.memory import MemoryBroker
 from ticker.clock import Clock
-from ticker.config import Settings
+from ticker.config import Settings, UsageError
 from ticker.feed import FatalFeedError, Feed
 from ticker.intake import Intake
 from ticker.model import KINDS, Instrument, Series
@@ -25,6 +25,10 @@ from ticker.server.alpaca import Streams
 from ticker.server.alpaca_test_market import AlpacaTestMarket
 from ticker.server.app import Server
 from ticker.server.connections import Connections
+from ticker.server.doorway import Doorway
+from ticker.server.proxies import Proxies
+from ticker.server.tls import Certificate, CertificateError
+from ticker.server.visits import Visits
 from ticker.stream.alpaca_accounts import PLANS, Accounts
 from ticker.stream.alpaca_days import Days
 from ticker.stream.bars import Bars
@@ -32,7 +36,7 @@ from ticker.stream.batcher import Batcher
 from ticker.stream.directory import Directory
 from ticker.stream.history import MIB, History
 from ticker.stream.hub import Hub
-from ticker.stream.market import Market
+from ticker.stream.market import Limits, Market
 from ticker.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -55,6 +59,10 @@ class Node:
         self._server: Server | None = None
         self._rereads: list[Callable[[], None]] = []
         """What SIGHUP calls, each of which logs what it did."""
+        self._doorway = _doorway(settings)
+        self._certificate = _certificate(settings)
+        if self._certificate is not None:
+            self._rereads.append(self._certificate.reload)
 
     async def start(self) -> str:
         """Prepare the feed, listen, and let the feed run; return the URL of the page.
@@ -66,7 +74,16 @@ class Node:
         settings = self._settings
         pages = dashboard.files()
         alpaca = [*self._alpaca.routes(), *alpaca_rest.routes(self._alpaca)]
-        self._server = Server(self._connections, pages, dashboard.HEADERS, settings.host, settings.port, alpaca)
+        self._server = Server(
+            self._connections,
+            pages,
+            dashboard.HEADERS,
+            settings.port,
+            alpaca,
+            self._doorway,
+            self._visits,
+            self._certificate,
+        )
         supervisor = Supervisor(self._feed, self._intake, self._clock, settings.stall_s, self._change_state)
         self._tasks = [
             asyncio.create_task(supervisor.run()),
@@ -121,9 +138,22 @@ class Node:
             feed_clock_ns=lambda: self._batcher.clock_ns,
             replay=feed.replay,
             heartbeat_s=settings.heartbeat_s,
+            limits=Limits(
+                message_bytes=settings.max_message_kib * 1024,
+                channels=settings.max_channels,
+                commands_per_s=settings.max_commands_per_s,
+            ),
         )
         outbox_bytes = int(settings.outbox_mib * MIB)
         self._connections = Connections(self._market, [MsgpackCodec(), JsonCodec()], clock, outbox_bytes)
+        self._visits = Visits(
+            self._market.counts,
+            clock,
+            settings.max_connections,
+            settings.max_connections_per_address,
+            self._doorway.proxies,
+            self._certificate,
+        )
         self._alpaca_test = AlpacaTestMarket(clock)
         accounts = Accounts(_credentials(settings.alpaca_key), PLANS[settings.alpaca_plan])
         self._alpaca = Streams(self._connections, accounts, self._alpaca_test.market)
@@ -162,6 +192,8 @@ class Node:
         while True:
             await self._clock.sleep(1.0)
             self._guarded(lambda: self._history.trim(self._clock.monotonic()))
+            if self._server is not None:
+                self._server.tick(self._clock.monotonic())
             try:
                 await self._connections.tick()
             except Exception:
@@ -185,6 +217,32 @@ class Node:
 def _tell_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (failure := task.exception()) is not None:
         log.critical("a part of the server has ended that should not: restart it", exc_info=failure)
+
+
+def _doorway(settings: Settings) -> Doorway:
+    """Return which requests are let in. Raises UsageError."""
+    try:
+        proxies = Proxies(_list(settings.trusted_proxy))
+    except ValueError as error:
+        raise UsageError(f"--trusted-proxy: {error}") from error
+    hosts, origins = _list(settings.allow_host), _list(settings.allow_origin)
+    return Doorway(settings.host, hosts, origins, proxies, settings.max_header_kib * 1024)
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    """Return what connections are encrypted with; None if they aren't. Raises UsageError."""
+    if not settings.tls_cert:
+        if settings.tls_key:
+            raise UsageError("--tls-key: belongs to a certificate; name that with --tls-cert")
+        return None
+    try:
+        return Certificate(settings.tls_cert, settings.tls_key)
+    except CertificateError as error:
+        raise UsageError(str(error)) from error
+
+
+def _list(text: str) -> list[str]:
+    return [each for each in text.split(",") if each]
 
 
 def _credentials(text: str) -> list[Credentials]:

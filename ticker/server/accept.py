@@ -29,12 +29,19 @@ that is imported late takes one."""
 class Acceptor:
     """Accepts connections on a listening socket and hands them to `callback(stream, address)`.
 
-    Tornado's own would raise, and be called again at once, for as long as there are no descriptors.
+    `receive(connection, address)` makes the stream; where it closes the connection instead, it returns None. Tornado's
+    own acceptor would raise, and be called again at once, for as long as there are no descriptors.
     """
 
-    def __init__(self, listener: socket.socket, callback: Callable[[IOStream, Any], None]) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        callback: Callable[[IOStream, Any], None],
+        receive: Callable[[socket.socket, Any], IOStream | None] = lambda connection, address: IOStream(connection),
+    ) -> None:
         self._listener = listener
         self._callback = callback
+        self._receive = receive
         self._loop = IOLoop.current()
         self._closed = False
         self._told = False
@@ -60,7 +67,9 @@ class Acceptor:
             except OSError as error:
                 self._pause(error)
                 return
-            self._callback(IOStream(connection), address)
+            stream = self._receive(connection, address)
+            if stream is not None:
+                self._callback(stream, address)
 
     def _pause(self, error: OSError) -> None:
         if not self._told:

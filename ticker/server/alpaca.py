@@ -96,8 +96,6 @@ class AlpacaHandler(HandshakeHandler):
         self._streams = streams
 
     async def get(self, feed: str = DEFAULT_FEED) -> None:
-        if self.refuses_origin():
-            return
         if self._streams.accounts.are_too_many(str(self.request.remote_ip)):
             self.refuse(429, "too many connections that have yet to authenticate")
             return

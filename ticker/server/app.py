@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets
 from tornado.routing import Rule
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, RequestHandler, stream_request_body
 
 from ticker.server import rest
 from ticker.server.accept import Acceptor
 from ticker.server.connections import Connections
+from ticker.server.doorway import BODY_BYTES, Doorway, Rejection
+from ticker.server.headers import CORS_HEADERS, CORS_METHODS, CORS_S, Headers, is_preflight
 from ticker.server.native import StreamHandler
+from ticker.server.tls import Certificate
+from ticker.server.visits import Visits
+
+log = logging.getLogger(__name__)
 
 BACKLOG = 4096
-HEADER_BYTES = 16_384
-BODY_BYTES = 65_536
-IDLE_S = 60
-"""How long a peer may take to send its request."""
+HEADERS_READ = 2
+"""How many times the largest headers are read: up to there they are answered, beyond the connection just ends."""
 
 
 class PageFile(Protocol):
@@ -76,6 +83,64 @@ class NotFound(_Plain):
         self.write_error(404)
 
 
+@stream_request_body  # so that it answers at once, whatever body is on its way
+class Rejected(_Plain):
+    """Tells why a request was not let in."""
+
+    def initialize(self, rejection: Rejection) -> None:
+        self._rejection = rejection
+
+    def prepare(self) -> None:
+        self.set_status(self._rejection.status)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.set_header("Connection", "close")
+        if self._rejection.retry_s:
+            self.set_header("Retry-After", str(self._rejection.retry_s))
+        self.finish(self._rejection.words + "\n")
+
+    def data_received(self, chunk: bytes) -> None:
+        """Let go of it."""
+
+
+class Preflight(_Plain):
+    """Tells a browser what the pages of an origin that is allowed may ask."""
+
+    def prepare(self) -> None:
+        self.set_status(204)
+        self.set_header("Access-Control-Allow-Methods", CORS_METHODS)
+        self.set_header("Access-Control-Allow-Headers", CORS_HEADERS)
+        self.set_header("Access-Control-Max-Age", str(CORS_S))
+        self.finish()
+
+
+class Door(Application):
+    """Finds a request's handler, once the doorway and the limits let it in: there is no way around for any address."""
+
+    def __init__(self, routes: list[Any], doorway: Doorway, visits: Visits) -> None:
+        dress = partial(Headers, doorway=doorway)
+        super().__init__(routes, default_handler_class=NotFound, transforms=[dress], log_function=_log)  # type: ignore[list-item]
+        self._doorway = doorway
+        self._visits = visits
+
+    def find_handler(self, request: HTTPServerRequest, **keywords: Any) -> Any:
+        self._doorway.identify(request)
+        request.uri = request.path  # what Tornado logs: a query may be anything, a token for instance
+        rejection = self._doorway.rejection(request) or self._visits.ask(request)
+        if rejection is not None:
+            self._visits.counts.refusals[rejection.reason] += 1
+            return self.get_handler_delegate(request, Rejected, {"rejection": rejection})
+        if is_preflight(request, self._doorway):
+            return self.get_handler_delegate(request, Preflight)
+        return super().find_handler(request, **keywords)
+
+
+def _log(handler: RequestHandler) -> None:
+    """Log an answer: only what is a fault of ours above level debug."""
+    request, status = handler.request, handler.get_status()
+    level = logging.ERROR if status >= 500 and status != 503 else logging.DEBUG
+    log.log(level, "%s answered %s %s with %d", request.remote_ip, request.method, request.path, status)
+
+
 class Server:
     """The listening server. `more` are addresses of other dialects. Raises OSError when it can't listen."""
 
@@ -84,27 +149,34 @@ class Server:
         connections: Connections,
         pages: Mapping[str, PageFile],
         page_headers: Mapping[str, str],
-        host: str,
         port: int,
-        more: Sequence[Rule] = (),
+        more: Sequence[Rule],
+        doorway: Doorway,
+        visits: Visits,
+        certificate: Certificate | None = None,
     ) -> None:
-        self._host = host
+        self._host = doorway.host
+        self._scheme = "http" if certificate is None else "https"
+        self._visits = visits
         self._http = HTTPServer(
-            _application(connections, pages, page_headers, more),
-            max_header_size=HEADER_BYTES,
+            Door(_routes(connections, pages, page_headers, more), doorway, visits),
+            max_header_size=HEADERS_READ * doorway.header_bytes,
             max_body_size=BODY_BYTES,
-            idle_connection_timeout=IDLE_S,
-            body_timeout=IDLE_S,
         )
-        listeners = bind_sockets(port, host, backlog=BACKLOG)
+        listeners = bind_sockets(port, self._host, backlog=BACKLOG)
         self._port = int(listeners[0].getsockname()[1])
-        self._acceptors = [Acceptor(listener, self._http.handle_stream) for listener in listeners]
+        handle = self._http.handle_stream
+        self._acceptors = [Acceptor(listener, handle, visits.receive) for listener in listeners]
 
     @property
     def url(self) -> str:
         """Where the page is, with the real port."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}/"
+        return f"{self._scheme}://{host}:{self._port}/"
+
+    def tick(self, now_s: float) -> None:
+        """Do what is due. To be called about once a second."""
+        self._visits.tick(now_s)
 
     def stop_accepting(self) -> None:
         """Let nobody in any more."""
@@ -118,9 +190,9 @@ class Server:
         await self._http.close_all_connections()
 
 
-def _application(
+def _routes(
     connections: Connections, pages: Mapping[str, PageFile], page_headers: Mapping[str, str], more: Sequence[Rule]
-) -> Application:
+) -> list[Any]:
     market = connections.market
     routes: list[Any] = [
         (r"/stream", StreamHandler, {"connections": connections}),
@@ -130,4 +202,4 @@ def _application(
         *more,
     ]
     routes += [(re.escape(path), Page, {"file": file, "headers": page_headers}) for path, file in pages.items()]
-    return Application(routes, default_handler_class=NotFound)
+    return routes

@@ -19,8 +19,6 @@ class StreamHandler(HandshakeHandler):
         self._codec: Codec | None = None
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        if self.refuses_origin():
-            return None
         offered = self.request.headers.get("Sec-WebSocket-Protocol", "")
         codecs = self._connections.codecs
         if offered:
