@@ -29,6 +29,10 @@ class Door:
 
     def __init__(self) -> None:
         self.ticks: list[Ticks] = []
+        self.codes: list[str] = []
+
+    def refused(self, code: str, rows: int = 1) -> None:
+        self.codes += [code] * rows
 
     def __call__(self, ticks: Ticks) -> None:
         self.ticks.append(ticks)
@@ -181,24 +185,28 @@ def test_a_flush_that_is_refused_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tick", "reason"),
+    ("tick", "code", "reason"),
     [
-        (("MSFT", TIME, "1.00", 1), "'MSFT' refused: no such instrument"),
-        (("AAPL", TIME, "1.005", 1), "'AAPL' refused: price: more than 2 decimals: '1.005'"),
-        (("AAPL", TIME, float("nan"), 1), "'AAPL' refused: price: not a number: nan"),
-        (("AAPL", TIME, "1.00", "1.5"), "'AAPL' refused: size: more than 0 decimals: '1.5'"),
-        (("AAPL", 2**63, "1.00", 1), f"'AAPL' refused: time: no UNIX time in nanoseconds: {2**63}"),
-        (("AAPL", float("nan"), "1.00", 1), "'AAPL' refused: time: no UNIX time in nanoseconds: nan"),
+        (("MSFT", TIME, "1.00", 1), "unknown_symbol", "'MSFT' refused: no such instrument"),
+        (("AAPL", TIME, "1.005", 1), "decimals", "'AAPL' refused: price: more than 2 decimals: '1.005'"),
+        (("AAPL", TIME, "1e30", 1), "decimals", "'AAPL' refused: price: does not fit 64 bits at scale 2: '1e30'"),
+        (("AAPL", TIME, float("nan"), 1), "nan", "'AAPL' refused: price: not a number: nan"),
+        (("AAPL", TIME, "1.00", "1.5"), "decimals", "'AAPL' refused: size: more than 0 decimals: '1.5'"),
+        (("AAPL", 2**63, "1.00", 1), "time", f"'AAPL' refused: time: no UNIX time in nanoseconds: {2**63}"),
+        (("AAPL", float("nan"), "1.00", 1), "time", "'AAPL' refused: time: no UNIX time in nanoseconds: nan"),
+        (("AAPL", "noon", "1.00", 1), "time", "'AAPL' refused: time: no UNIX time in nanoseconds: 'noon'"),
+        (("AAPL", None, "1.00", 1), "time", "'AAPL' refused: time: no UNIX time in nanoseconds: None"),
     ],
 )
-def test_a_tick_that_cannot_be_is_refused_and_logged(
-    tick: tuple[Any, ...], reason: str, writer: TickWriter, door: Door, caplog: pytest.LogCaptureFixture
+def test_a_tick_that_cannot_be_is_refused_counted_and_logged(
+    tick: tuple[Any, ...], code: str, reason: str, writer: TickWriter, door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
     taken = writer.trade(*tick)
     writer.flush()
 
     assert not taken
     assert writer.refused == 1
+    assert door.codes == [code]
     assert not door.ticks
     assert caplog.messages == [f"tick of {reason}"]
 
@@ -226,6 +234,15 @@ def test_complaints_end_where_nobody_would_read_them(writer: TickWriter, caplog:
     assert writer.refused == 1000
     assert len(caplog.messages) == 100
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_a_symbol_or_a_value_of_any_length_is_a_short_line(
+    writer: TickWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer.trade("X" * 10_000, TIME, "1.00", 1)
+    writer.trade("AAPL", TIME, "9" * 10_000 + "x", 1)
+
+    assert [len(message) < 300 for message in caplog.messages] == [True, True]
 
 
 class Shortest(Feed):

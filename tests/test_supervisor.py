@@ -60,6 +60,9 @@ class Door:
     def gap(self, kind: str, symbol: str, missed: int, interval_s: int = 0) -> None:
         self.notes.append(("gap", kind, symbol, missed, interval_s))
 
+    def refused(self, code: str, rows: int = 1) -> None:
+        self.notes.append(("refused", code, rows))
+
     def flush(self) -> None:
         self.notes.append("flush")
 

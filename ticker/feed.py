@@ -17,13 +17,32 @@ import numpy as np
 
 from ticker.clock import Clock, SystemClock
 from ticker.columns import Ticks, columns_of
-from ticker.model import INTERVALS_S
+from ticker.model import INTERVALS_S, Series
 from ticker.model import Instrument as Instrument  # so that an author of feeds needs this module only
 
 log = logging.getLogger(__name__)
 
+MOST_SYMBOLS = 1_000_000
+"""Symbols of a feed: each costs some KiB in tables, whether or not it ever ticks."""
 MOST_COMPLAINTS = 100
 """How many different refusals a TickWriter logs."""
+_SHOWN = 130
+"""Characters of a symbol or a value that a log line shows."""
+
+
+REFUSALS = (
+    "unknown_kind",  # of a kind, or of bars of an interval, that the feed did not say it has
+    "unknown_symbol",  # of a symbol that was not announced
+    "code",  # its code stands for no symbol
+    "nan",  # a value is no number: a NaN, a NaT, a word
+    "decimals",  # a value has more digits than its scale, or than 64 bits hold
+    "price",  # it is zero or below, and the instrument has no such prices
+    "size",  # it is below zero
+    "range",  # a bar's high is below its low
+    "time",  # long past, or ahead of now
+    "late",  # emitted by a run of the feed that was over, or while the server stopped
+)
+"""Why a row is refused at the door, as it is counted."""
 
 
 class FatalFeedError(Exception):
@@ -40,22 +59,27 @@ class Replay:
 class Emit(Protocol):
     """The door between a feed and the server. Calling it never waits.
 
-    What cannot be taken is refused here, counted and logged once: a symbol that was not announced, columns of another
-    shape. A row older than its predecessor in its channel is given its predecessor's time, and counted.
+    A row that cannot be is refused here, counted by one of REFUSALS and logged once with its symbol and value; the rows
+    beside it are taken. A row older than its predecessor in its channel is given its predecessor's time, and counted.
+    Calls come from the event loop's thread: RuntimeError in any other, where `loop.call_soon_threadsafe` helps.
     """
 
     def __call__(self, ticks: Ticks) -> None:
-        """Hand over ticks. The server may read the arrays until it has flushed them, so never write to them again."""
+        """Hand over ticks. They are copied: the arrays may be used again as soon as this returns."""
 
     def time(self, time_ns: int) -> None:
         """Move the feed's clock (UNIX nanoseconds) without ticks. Also a sign of life: a feed that waits calls it at
         least once a second of real time, so that bars end and no silence alarm is raised."""
 
     def instruments(self, instruments: Sequence[Instrument]) -> None:
-        """Announce symbols that appear after `prepare`. Announcing one again is no error unless its scales differ."""
+        """Announce symbols that appear after `prepare`. Announcing one again is no error, but ValueError if its scales
+        differ; so are more than MOST_SYMBOLS in all."""
 
     def gap(self, kind: str, symbol: str, missed: int, interval_s: int = 0) -> None:
         """Tell that `missed` rows of a channel were lost before they reached the feed, just before its next tick."""
+
+    def refused(self, code: str, rows: int = 1) -> None:
+        """Count rows that the feed itself could not read, by one of REFUSALS."""
 
     def flush(self) -> None:
         """Number and publish what was emitted so far, now rather than at the end of the batching window."""
@@ -86,6 +110,14 @@ class Feed:
     """Intervals in seconds of the bars that it emits itself; the server folds their multiples among the usual five."""
     replay: Replay | None = None
     """None when the feed's time is now."""
+    ahead_s: float | None = 86_400.0
+    """How far rows may be ahead of this machine's clock where the feed's time is now; None is any. A later one is
+    refused: since times never run backwards, no row after it in its channel could have its own."""
+
+    identity: str | None = None
+    """For a replay: a text that is the same where the same rows will come in the same order, so that after a crash of
+    the server it can go on behind those that a journal has. None where it can't; a feed whose time is now needs none.
+    """
 
     def __init_subclass__(cls) -> None:
         if "name" not in cls.__dict__:
@@ -108,6 +140,11 @@ class Feed:
     async def prepare(self) -> Sequence[Instrument]:
         """Scan, connect, learn the symbols. Raises FatalFeedError: then no port is opened and its message is shown."""
         return self.instruments
+
+    def resume(self, taken: Mapping[Series, int]) -> None:
+        """Leave out so many rows of each series, which were emitted before a restart of the server. Called between
+        `prepare` and `run`, of a feed with an `identity` only."""
+        raise NotImplementedError
 
     async def run(self, emit: Emit) -> None:
         """Emit until there is no more. Return = ended, FatalFeedError = failed for good, any other exception = restart
@@ -160,33 +197,40 @@ class TickWriter:
     def _write(self, kind: str, symbol: str, time_ns: int, *values: object) -> bool:
         instrument = self._instruments.get(symbol)
         if instrument is None:
-            return self._refuse(symbol, "no such instrument")
-        if not -(2**63) <= time_ns < 2**63:
-            return self._refuse(symbol, "time: no UNIX time in nanoseconds", time_ns)
+            return self._refuse("unknown_symbol", symbol, "no such instrument")
+        if not _is_time(time_ns):
+            return self._refuse("time", symbol, "time: no UNIX time in nanoseconds", time_ns)
         numbers = []
         for column, value in zip(columns_of(kind)[1:], values, strict=True):
             try:
                 numbers.append(exact(value, instrument.scale(column.quantity)))
             except InexactError as error:
-                return self._refuse(symbol, f"{column.name}: {error.reason}", value)
+                return self._refuse(error.code, symbol, f"{column.name}: {error.reason}", value)
         time = int(time_ns) // 10 ** (9 - instrument.time_scale)
         self._rows.setdefault(kind, []).append((self._codes[symbol], time, *numbers))
         return True
 
-    def _refuse(self, symbol: str, reason: str, *value: object) -> bool:
+    def _refuse(self, code: str, symbol: str, reason: str, *value: object) -> bool:
         self.refused += 1
+        self._emit.refused(code)
         if (symbol, reason) not in self._complained and len(self._complained) < MOST_COMPLAINTS:
             self._complained.add((symbol, reason))
-            log.warning("tick of %r refused: %s%s", symbol, reason, f": {value[0]!r}" if value else "")
+            shown = f": {value[0]!r}"[:_SHOWN] if value else ""
+            log.warning("tick of %s refused: %s%s", repr(symbol)[:_SHOWN], reason, shown)
         return False
 
 
-class InexactError(ValueError):
-    """A value cannot be a whole number at its scale; `reason` tells why without the value."""
+def _is_time(time_ns: object) -> bool:
+    return isinstance(time_ns, int | float | np.integer) and bool(-(2**63) <= time_ns < 2**63)
 
-    def __init__(self, reason: str, value: object) -> None:
+
+class InexactError(ValueError):
+    """A value cannot be a whole number at its scale; `reason` tells why without the value, `code` as it is counted."""
+
+    def __init__(self, reason: str, value: object, code: str = "decimals") -> None:
         super().__init__(f"{reason}: {value!r}")
         self.reason = reason
+        self.code = code
 
 
 def exact(value: object, scale: int) -> int:
@@ -198,9 +242,9 @@ def exact(value: object, scale: int) -> int:
     try:
         number = Decimal(text)
     except InvalidOperation:
-        raise InexactError("not a number", value) from None
+        raise InexactError("not a number", value, "nan") from None
     if not number.is_finite() or "_" in text:  # Decimal takes Python's 1_000
-        raise InexactError("not a number", value)
+        raise InexactError("not a number", value, "nan")
     sign, digits, exponent = number.as_tuple()
     whole = _scaled(digits, int(exponent) + scale)
     if whole is None:

@@ -54,6 +54,9 @@ class Instrument:
     time_scale: int = 6
     asset_class: str = "us_equity"
     """One of ASSET_CLASSES. What trades in shares has whole sizes for dialects that know no others."""
+    signed_prices: bool = False
+    """Whether zero and negative prices are real: of spreads, rates, power, oil on 2020-04-20. Else trades and bars at
+    such a price are refused at the feed's door, and quotes below zero (at zero it is a side without orders)."""
 
     def __post_init__(self) -> None:
         if not self.symbol or len(self.symbol) > 128:

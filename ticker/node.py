@@ -14,7 +14,7 @@ from ticker.broker.memory import MemoryBroker
 from ticker.clock import Clock
 from ticker.config import Settings, UsageError
 from ticker.feed import FatalFeedError, Feed
-from ticker.intake import Intake
+from ticker.intake import Intake, prepared
 from ticker.model import KINDS, Instrument, Series
 from ticker.protocol.alpaca import Credentials
 from ticker.protocol.messages import CONFLATION_MS
@@ -69,8 +69,7 @@ class Node:
 
         Raises FatalFeedError when the feed cannot be prepared, OSError when the server cannot listen.
         """
-        instruments = await self._feed.prepare()
-        self._assemble(list(instruments))
+        self._assemble(await prepared(self._feed))
         settings = self._settings
         pages = dashboard.files()
         alpaca = [*self._alpaca.routes(), *alpaca_rest.routes(self._alpaca)]
@@ -104,6 +103,7 @@ class Node:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=FEED_STOP_S)
         self._guarded(self._batcher.flush)
+        self._intake.close()
         self._guarded(self._conflate_all)
         self._guarded(self._hub.settle)
         await self._connections.say_goodbye()
@@ -122,11 +122,14 @@ class Node:
         self._history = History(self._directory, settings.history_mib, settings.history_s, settings.bars_mib)
         later = asyncio.get_running_loop().call_soon
         is_replay = feed.replay is not None
+        now_ns = None if is_replay else clock.now
         self._hub = Hub(self._directory, self._history, bars, later, is_waited_for=is_replay)
         broker = MemoryBroker()
         broker.subscribe(lambda blocks: self._history.append(blocks, clock.monotonic()))
         broker.subscribe(Days(self._directory, self._hub.publish).publish)
-        self._batcher = Batcher(self._directory, bars, broker.publish)
+        self._batcher = Batcher(
+            self._directory, bars, broker.publish, feed=feed.name, now_ns=now_ns, ahead_s=feed.ahead_s
+        )
         self._market = Market(
             feed_name=feed.name,
             version=__version__,

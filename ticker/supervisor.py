@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from ticker.clock import Clock
 from ticker.columns import Ticks
@@ -59,7 +61,7 @@ class Supervisor:
             life = _Life(self._clock, self._change)
             watch = asyncio.create_task(self._watch(life))
             try:
-                await self._feed.run(_Watched(self._emit, life))
+                await _awaitable(self._feed.run(_Watched(self._emit, life, self._feed.name)))
             except FatalFeedError as error:
                 log.error("feed %s failed for good: %s", self._feed.name, error)
                 return self._end(life, "failed")
@@ -67,7 +69,9 @@ class Supervisor:
                 if _is_cancelled():
                     raise
                 trouble: BaseException = error  # the feed's own, of something that it awaited
-            except Exception as error:
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # a feed that calls sys.exit must not end the server
                 trouble = error
             else:
                 log.info("feed %s has ended", self._feed.name)
@@ -144,26 +148,45 @@ class _Life:
 
 
 class _Watched:
-    """The feed's door: passes everything on, and notes each call as a sign of life."""
+    """The feed's door for one run: passes everything on, and notes each call as a sign of life.
 
-    def __init__(self, emit: Emit, life: _Life) -> None:
+    What a run still emits when it is over is refused: the next one may have told it already.
+    """
+
+    def __init__(self, emit: Emit, life: _Life, name: str) -> None:
         self._emit = emit
         self._life = life
+        self._name = name
+        self._has_told = False
 
     def __call__(self, ticks: Ticks) -> None:
+        if self._life.is_over:
+            self._emit.refused("late", len(ticks))
+            return self._tell_late()
         self._emit(ticks)
         self._life.sign(ticks=len(ticks) > 0)
+        return None
 
     def time(self, time_ns: int) -> None:
+        if self._life.is_over:
+            return self._tell_late()
         self._emit.time(time_ns)
         self._life.sign()
+        return None
 
     def instruments(self, instruments: Sequence[Instrument]) -> None:
         self._emit.instruments(instruments)
         self._life.sign()
 
     def gap(self, kind: str, symbol: str, missed: int, interval_s: int = 0) -> None:
+        if self._life.is_over:
+            return self._tell_late()
         self._emit.gap(kind, symbol, missed, interval_s)
+        self._life.sign()
+        return None
+
+    def refused(self, code: str, rows: int = 1) -> None:
+        self._emit.refused(code, rows)
         self._life.sign()
 
     def flush(self) -> None:
@@ -188,6 +211,11 @@ class _Watched:
             self._life.waits -= 1
             self._life.sign()
 
+    def _tell_late(self) -> None:
+        if not self._has_told:
+            self._has_told = True
+            log.warning("feed %s emits though its run is over: refused (told once, counted as `late`)", self._name)
+
 
 class _Troubles:
     """Logs a feed's failures: each new one whole, the same again and again ever more rarely."""
@@ -210,6 +238,14 @@ class _Troubles:
         """Tell that the feed is live again, if there was anything to be over."""
         if self._times or was_stalled:
             log.info("feed %s is live again", self._name)
+
+
+def _awaitable(running: Any) -> Awaitable[Any]:
+    """Return what a feed's `run` returned. Raises FatalFeedError unless that can be awaited."""
+    if inspect.isawaitable(running):
+        return running
+    made = "a generator" if inspect.isasyncgen(running) or inspect.isgenerator(running) else type(running).__name__
+    raise FatalFeedError(f"run must be written as `async def`, without `yield`: it returned {made}")
 
 
 def _is_cancelled() -> bool:

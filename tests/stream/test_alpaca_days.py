@@ -31,7 +31,7 @@ class Market:
     def __init__(self, intervals_s: Sequence[int] = (60, 3600), symbols: Sequence[str] = ("A", "B")) -> None:
         series = [Series("trades"), *(Series("bars", each) for each in intervals_s)]
         self.symbols = tuple(symbols)
-        self.directory = Directory("e", series, [Instrument(symbol) for symbol in symbols])
+        self.directory = Directory("e", series, [Instrument(symbol, signed_prices=True) for symbol in symbols])
         self.flushes: list[Sequence[Block]] = []
         days = Days(self.directory, self.flushes.append)
         self.batcher = Batcher(self.directory, Bars(self.directory, intervals_s), days.publish)

@@ -28,7 +28,8 @@ TRADES = Series("trades")
 def a_market(ticks_mib: float = 16, bars_mib: float = 16) -> tuple[Market, Batcher]:
     intervals_s = (1, 60, 3600)
     series = [TRADES, *(Series("bars", each) for each in intervals_s)]
-    instruments = [Instrument(name, time_scale=scale) for name, scale in zip(SYMBOLS, SCALES, strict=True)]
+    named = zip(SYMBOLS, SCALES, strict=True)
+    instruments = [Instrument(name, time_scale=scale, signed_prices=True) for name, scale in named]
     directory = Directory("e", series, instruments)
     bars = Bars(directory, intervals_s)
     history = History(directory, ticks_mib, 3600, bars_mib)

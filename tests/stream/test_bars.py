@@ -19,8 +19,8 @@ from ticker.summary import Summaries, Summary
 
 TWO_63 = 2**63
 SECOND_NS = 10**9
-MICROSECONDS = Instrument("MICRO", time_scale=6)
-NANOSECONDS = Instrument("NANO", time_scale=9)
+MICROSECONDS = Instrument("MICRO", time_scale=6, signed_prices=True)
+NANOSECONDS = Instrument("NANO", time_scale=9, signed_prices=True)
 SYMBOLS = (MICROSECONDS.symbol, NANOSECONDS.symbol)
 Row = tuple[int, int, Summary]  # symbol, its time in nanoseconds, what it is worth (its own time not counted)
 
@@ -141,7 +141,7 @@ def at(seconds: float, price: int = 100, size: int = 1, symbol: int = 0) -> Row:
 TRADES = st.builds(trade, st.integers(-50, 50), st.integers(0, 9))
 BARS = st.builds(
     Summary, st.just(0), *[st.integers(-50, 50)] * 4, st.integers(0, 9), st.just(0), st.integers(0, 1)
-)  # their notional was never told
+).map(lambda bar: bar._replace(high=max(bar.high, bar.low), low=min(bar.high, bar.low)))  # notional was never told
 TIMES = st.integers(-280, 280).map(lambda quarters: quarters * SECOND_NS // 4)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ticker.columns import Block, Ticks, columns_of
 from ticker.model import Instrument, Series
 from ticker.stream.bars import Bars
-from ticker.stream.batcher import FLUSH_ROWS, REASONS, Batcher
+from ticker.stream.batcher import FLUSH_ROWS, MOST_MISSED, Batcher
 from ticker.stream.directory import Directory
 
 TRADES, QUOTES, MINUTES = Series("trades"), Series("quotes"), Series("bars", 60)
@@ -31,7 +31,7 @@ class Stage:
     ) -> None:
         self.directory = Directory("e", series, [Instrument(symbol) for symbol in symbols])
         self.flushes: list[list[Block]] = []
-        self.batcher = Batcher(self.directory, Bars(self.directory, folded), self.flushes.append)
+        self.batcher = Batcher(self.directory, Bars(self.directory, folded), self.flushes.append, feed="hand")
 
     @property
     def blocks(self) -> list[Block]:
@@ -93,9 +93,18 @@ class SlowChannel:
         self.lost = 0
 
 
-CELL = st.integers(-3, 30)
+def possible(cells: Cells) -> Cells:
+    """Return cells of a row as one that can be: a bar's high is no lower than its low."""
+    return cells if len(cells) < 8 else (*cells[:2], max(cells[2:4]), min(cells[2:4]), *cells[4:])
+
+
+def cells_of(series: Series) -> st.SearchStrategy[Cells]:
+    numbers = [st.integers(1, 30)] * (len(columns_of(series.kind)) - 1)
+    return st.tuples(st.integers(-3, 30), *numbers).map(possible)
+
+
 ROWS = {
-    series: st.lists(st.tuples(st.sampled_from(SYMBOLS), st.tuples(*[CELL] * len(columns_of(series.kind)))), max_size=8)
+    series: st.lists(st.tuples(st.sampled_from(SYMBOLS), cells_of(series)), max_size=8)
     for series in (TRADES, QUOTES, MINUTES)
 }
 EMIT = st.one_of(
@@ -136,7 +145,7 @@ def test_rows_are_numbered_without_gap_in_their_order_and_with_times_that_never_
             assert stage.missed(series, symbol) == slow[series, symbol].missed
     assert stage.batcher.rows == sum(len(channel.rows) for channel in slow.values())
     assert stage.batcher.restamped == sum(channel.restamped for channel in slow.values())
-    assert stage.batcher.refused.total() == refused
+    assert stage.batcher.refusals.counts.total() == refused
 
 
 @given(STEPS)
@@ -180,7 +189,7 @@ def test_a_flush_publishes_trades_and_quotes_then_bars_from_the_shortest_interva
     stage = Stage(series=series)
 
     for each in series:
-        stage.emit(("AAPL", (0,) * len(columns_of(each.kind))), series=each)
+        stage.emit(("AAPL", (1,) * len(columns_of(each.kind))), series=each)
     stage.batcher.flush()
 
     (flush,) = stage.flushes
@@ -198,20 +207,44 @@ def test_no_ticks_are_no_block() -> None:
     assert stage.batcher.rows == 0
 
 
-def test_the_blocks_own_their_columns() -> None:
-    stage, source = Stage(), ticks([("AAPL", (1, 2, 3)), ("AAPL", (4, 5, 6))])
-    stage.batcher.emit(source)
+def test_a_feed_may_write_to_its_arrays_as_soon_as_they_are_emitted() -> None:
+    stage, source = Stage(), ticks([("AAPL", (1, 2, 3)), ("MSFT", (4, 5, 6))])
+
+    for price in (10, 20, 30):
+        source.columns[1][:] = price
+        stage.batcher.emit(source)
+    stage.batcher.flush()
+    source.columns[1][:] = -1
+    source.codes[:] = 0
+    stage.batcher.emit(ticks([("AAPL", (7, 8, 9))] * 4000))
     stage.batcher.flush()
 
-    for column in source.columns:
-        column[:] = -1
+    assert stage.rows(TRADES, "AAPL")[:4] == [(0, (1, 10, 3)), (1, (1, 20, 3)), (2, (1, 30, 3)), (3, (7, 8, 9))]
+    assert stage.rows(TRADES, "MSFT") == [(0, (4, 10, 6)), (1, (4, 20, 6)), (2, (4, 30, 6))]
+    assert len(stage.rows(TRADES, "AAPL")) == 4003
 
-    assert stage.rows(TRADES, "AAPL") == [(0, (1, 2, 3)), (1, (4, 5, 6))]
+
+def test_columns_that_overlap_or_cannot_be_written_are_taken() -> None:
+    stage, table = Stage(), np.arange(1, 13).reshape(4, 3)
+    table.setflags(write=False)
+    codes = np.zeros(4, np.int8)
+
+    stage.batcher.emit(Ticks("trades", SYMBOLS, codes, (table[:, 0], table[:, 1], table[::-1, 2])))
+    stage.batcher.emit(Ticks("trades", SYMBOLS, codes[:1], (table[3, :1],) * 3))
+    stage.batcher.flush()
+
+    assert [cells for _, cells in stage.rows(TRADES, "AAPL")] == [
+        (1, 2, 12),
+        (4, 5, 9),
+        (7, 8, 6),
+        (10, 11, 3),
+        (10, 10, 10),
+    ]
 
 
 def burst(rows: int) -> Ticks:
     numbers = np.arange(rows)
-    return Ticks("trades", SYMBOLS, numbers % len(SYMBOLS), (numbers, numbers, numbers))
+    return Ticks("trades", SYMBOLS, numbers % len(SYMBOLS), (numbers, numbers + 1, numbers))
 
 
 def test_a_burst_is_flushed_before_the_window_ends_so_that_blocks_stay_small() -> None:
@@ -232,7 +265,7 @@ def test_ticks_of_a_large_burst_are_more_blocks_not_a_larger_one() -> None:
 
     assert [len(block) for block in stage.blocks] == [FLUSH_ROWS, FLUSH_ROWS, 10]
     prices = [cells[1] for _, cells in stage.rows(TRADES, "AAPL")]
-    assert prices == list(range(0, 2 * FLUSH_ROWS + 10, len(SYMBOLS)))
+    assert prices == list(range(1, 2 * FLUSH_ROWS + 11, len(SYMBOLS)))
 
 
 @pytest.mark.parametrize("count", [10_000, 70_000])  # beyond 65,536 symbols rows are sorted another way
@@ -268,13 +301,10 @@ def test_a_symbol_that_was_not_announced_is_refused_counted_and_logged_once(capl
     stage.batcher.flush()
 
     assert [cells for _, cells in stage.rows(TRADES, "AAPL")] == [(4, 5, 6)] * 3
-    assert stage.batcher.refused == {
-        "symbol 'TSLA' was not announced": 6,
-        "symbol 'MSFT' was not announced": 3,
-    }
-    assert sorted(record.getMessage() for record in caplog.records) == [
-        "ticks refused: symbol 'MSFT' was not announced (1 rows; counted from now on)",
-        "ticks refused: symbol 'TSLA' was not announced (2 rows; counted from now on)",
+    assert stage.batcher.refusals.counts == {"unknown_symbol": 9}
+    assert sorted(caplog.messages) == [
+        "feed hand: trades of 'MSFT' refused: the feed did not announce it (told once, counted as `unknown_symbol`)",
+        "feed hand: trades of 'TSLA' refused: the feed did not announce it (told once, counted as `unknown_symbol`)",
     ]
 
 
@@ -297,37 +327,51 @@ def test_what_a_feed_did_not_announce_is_refused(caplog: pytest.LogCaptureFixtur
     stage.batcher.flush()
 
     assert [block.series for block in stage.blocks] == [MINUTES]
-    assert stage.batcher.refused == {
-        "quotes were not announced by the feed": 1,
-        "bars/300s were not announced by the feed": 1,
-        "bars/1s were not announced by the feed": 1,
-    }
-    assert len(caplog.records) == 3
+    assert stage.batcher.refusals.counts == {"unknown_kind": 3}
+    assert caplog.messages == [
+        f"feed hand: {series} refused: the feed did not say that it has them (told once, counted as `unknown_kind`)"
+        for series in ("quotes", "bars/300s", "bars/1s")
+    ]
 
 
-@pytest.mark.parametrize("code", [-1, 1, 2**31])
-def test_codes_outside_of_the_symbols_are_refused(code: int) -> None:
+@pytest.mark.parametrize(
+    ("codes", "dtype"), [([0, -1, 0], "i1"), ([1, 0, 0], "u4"), ([0, 0, 2**31], "i8"), ([0, 2**64 - 1, 0], "u8")]
+)
+def test_a_code_outside_of_the_symbols_is_refused_and_its_neighbours_are_taken(
+    codes: list[int], dtype: str, caplog: pytest.LogCaptureFixture
+) -> None:
     stage = Stage()
-    columns = tuple(np.array([value]) for value in (1, 2, 3))
+    columns = tuple(np.array(column) for column in ([1, 2, 3], [4, 5, 6], [7, 8, 9]))
 
-    stage.batcher.emit(Ticks("trades", ("AAPL",), np.array([code]), columns))
-    stage.batcher.emit(Ticks("trades", ("AAPL",), np.array([2**64 - 1], np.uint64), columns))
+    for _ in range(2):
+        stage.batcher.emit(Ticks("trades", ("AAPL",), np.array(codes, dtype), columns))
     stage.batcher.flush()
 
-    assert stage.flushes == []
-    assert stage.batcher.refused == {"a code lies outside of the 1 symbols": 2}
+    taken = [(time, time + 3, time + 6) for time, code in enumerate(codes, 1) if code == 0]
+    assert [cells[1:] for _, cells in stage.rows(TRADES, "AAPL")] == [cells[1:] for cells in taken] * 2
+    assert stage.batcher.refusals.counts == {"code": 2}
+    (wrong,) = set(codes) - {0}
+    assert caplog.messages[0] == (
+        f"feed hand: trades refused: code {wrong} lies outside of the 1 symbols (told once, counted as `code`)"
+    )
 
 
-def test_a_feed_with_endless_reasons_fills_neither_the_log_nor_the_memory(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("ticks", [None, {"AAPL": 1.0}, [1, 2], "AAPL"])
+def test_what_is_no_ticks_is_a_type_error_that_says_so(ticks: Any) -> None:
+    with pytest.raises(TypeError, match=f"emit: expected Ticks, not {type(ticks).__name__}"):
+        Stage().batcher.emit(ticks)
+
+
+def test_a_feed_with_endless_reasons_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage()
-    names = tuple(f"X{number}" for number in range(3 * REASONS))
+    names = tuple(f"X{number}" * 1000 for number in range(3000))
 
     for _ in range(2):
         stage.emit(*((name, (1, 2, 3)) for name in names), symbols=names)
 
-    assert len(stage.batcher.refused) == REASONS + 1
-    assert stage.batcher.refused.total() == 6 * REASONS
-    assert len(caplog.records) == REASONS + 1
+    assert stage.batcher.refusals.counts == {"unknown_symbol": 6000}
+    assert len(caplog.records) == 101
+    assert max(map(len, caplog.messages)) < 300
 
 
 def test_a_symbol_may_be_announced_after_its_first_row_was_refused() -> None:
@@ -384,17 +428,18 @@ def test_times_of_one_channel_do_not_touch_those_of_another() -> None:
     assert [cells[0] for _, cells in stage.rows(QUOTES, "AAPL")] == [7]
 
 
-EXTREME = [-(2**63), 2**63 - 1, -(2**63), 0, 2**63 - 1, 2**63 - 1, -1]
+EARLIEST, LATEST = -(2**63 - 1) // 1000 + 1, (2**63 - 1) // 1000
+EXTREME = [EARLIEST, LATEST, EARLIEST, 0, LATEST, LATEST, -1]
 
 
-def test_times_at_the_ends_of_64_bits_are_put_in_order_too() -> None:
+def test_times_at_the_ends_of_what_nanoseconds_hold_are_put_in_order_too() -> None:
     stage = Stage()
 
     stage.emit(*((symbol, (time, 1, 1)) for time in EXTREME for symbol in SYMBOLS))
     stage.batcher.flush()
 
     for symbol in SYMBOLS:
-        assert [cells[0] for _, cells in stage.rows(TRADES, symbol)] == [-(2**63), *[2**63 - 1] * 6]
+        assert [cells[0] for _, cells in stage.rows(TRADES, symbol)] == [EARLIEST, *[LATEST] * 6]
     assert stage.batcher.restamped == 3 * len(SYMBOLS)
 
 
@@ -429,9 +474,13 @@ def test_a_gap_of_what_was_not_announced_is_refused_and_a_gap_of_nothing_is_an_e
     stage.batcher.gap("quotes", "AAPL", 2)
     stage.batcher.gap("bars", "AAPL", 1, 60)
 
-    assert stage.batcher.refused.total() == 6
-    with pytest.raises(ValueError, match="missed: expected at least 1, not 0"):
-        stage.batcher.gap("trades", "AAPL", 0)
+    assert stage.batcher.refusals.counts.total() == 6
+
+
+@pytest.mark.parametrize("missed", [0, -1, MOST_MISSED + 1, 2**64, 1.5, float("nan"), "7", None])
+def test_a_gap_that_cannot_be_is_an_error(missed: Any) -> None:
+    with pytest.raises(ValueError, match="missed: expected a whole number from 1 to 1,099,511,627,776, not "):
+        Stage().batcher.gap("trades", "AAPL", missed)
 
 
 # The feed's clock, and bars
@@ -445,6 +494,24 @@ def test_the_clock_never_runs_backwards() -> None:
         stage.batcher.time(time_ns)
 
     assert stage.batcher.clock_ns == 10
+
+
+@pytest.mark.parametrize("time", [None, "noon", 1.5e18, float("nan")])
+def test_a_clock_that_is_no_whole_number_is_a_type_error(time: Any) -> None:
+    with pytest.raises(TypeError, match="time: expected a whole number of nanoseconds, not "):
+        Stage().batcher.time(time)
+
+
+def test_a_clock_that_lies_too_far_ahead_is_refused_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    stage.batcher.time(5)
+
+    stage.batcher.time(10**30)
+    stage.batcher.time(2**63 + 1000)
+
+    assert stage.batcher.clock_ns == 5
+    assert stage.batcher.refusals.counts == {"time": 2}
+    assert len(caplog.messages) == 1
 
 
 def test_the_clock_alone_makes_a_flush_when_a_bar_ends() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.stream.conftest import CODECS, EPOCH, Peer, World
+from tests.stream.conftest import CODECS, EPOCH, INSTRUMENTS, Peer, World
 from ticker.model import Channel, Instrument
 from ticker.protocol.messages import CloseCode
 from ticker.stream.market import Limits
@@ -27,6 +28,7 @@ CLIENTS = 3
 STEPS = 200
 
 KIBIBYTES = 1 / 1024
+SIGNED = [replace(each, signed_prices=True) for each in INSTRUMENTS]
 
 
 class Day:
@@ -35,7 +37,7 @@ class Day:
     def __init__(self, seed: int, *, defers: bool = False, channels: int = 100_000, **history: float) -> None:
         self.chance = random.Random(seed)
         limits = Limits(channels=channels, commands_per_s=1 << 60)
-        self.world = World(limits=limits, defers=defers, **history)
+        self.world = World(SIGNED, limits=limits, defers=defers, **history)
         self.log: list[str] = []
         self.closed: Counter[CloseCode] = Counter()
         self.read = 0
@@ -97,7 +99,7 @@ class Day:
     def announce(self) -> None:
         known = len(self.world.directory)
         if known < 6:
-            self.world.announce(Instrument(f"NEW{known}", size_scale=1))
+            self.world.announce(Instrument(f"NEW{known}", size_scale=1, signed_prices=True))
 
     def end_an_interval(self) -> None:
         self.world.hub.conflate(self.chance.choice(INTERVALS_MS))

@@ -4,49 +4,73 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from ticker.columns import Array, Block, Ints, Ticks, offsets_of, run_indices, run_starts
 from ticker.model import Instrument, Series
 from ticker.stream.bars import Bars
+from ticker.stream.checks import Checks
 from ticker.stream.directory import Directory
+from ticker.stream.kept import Columns, fill, gather, spread
+from ticker.stream.refusals import REASONS, Refusals
 
 log = logging.getLogger(__name__)
 
 FLUSH_ROWS = 1 << 16
 """Rows that make a flush due before the window ends, so that a burst makes more blocks, not larger ones."""
-REASONS = 100
-"""Reasons for refusing that are told apart; a feed that finds more has those counted together."""
+MOST_MISSED = 1 << 40
+"""Rows that one gap may have, so that numbers stay far from the end of 64 bits."""
 _TRANSLATIONS = 64
 
 
 class Batcher:
     """Collects what a feed emits and publishes it, sorted by channel and numbered, when `flush` is called.
 
+    Rows that cannot be are found when they are flushed, in whole columns; `feed`, `now_ns` and `ahead_s` are for that
+    (see Refusals and Checks).
+
     `publish` is given the Blocks of one flush, at most one of each series: those of trades and quotes, then bars,
     shortest first, that the feed emitted or that its trades and its clock have ended.
     """
 
-    def __init__(self, directory: Directory, bars: Bars, publish: Callable[[list[Block]], None]) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        bars: Bars,
+        publish: Callable[[list[Block]], None],
+        *,
+        feed: str = "",
+        now_ns: Callable[[], int] | None = None,
+        ahead_s: float | None = None,
+    ) -> None:
         self._directory = directory
         self._bars = bars
         self._publish = publish
-        self._pending: dict[Series, list[tuple[Ints, tuple[Ints, ...]]]] = {}
+        self.refusals = Refusals(feed)
+        self._checks = Checks(directory, self.refusals, now_ns, ahead_s)
+        self._pending: dict[Series, _Pending] = {}
         self._pending_rows = 0
         self._doors = {series: _Door(series, directory) for series in directory.series}
         self._emitted = [series for series in directory.series if not bars.folds(series)]
         self._translations: dict[int, tuple[tuple[str, ...], Ints]] = {}
         self._flushes = 0
         self._clock_ns: int | None = None
-        self.refused: Counter[str] = Counter()
-        """Rows refused at the door, by reason."""
+        self.on_gap: Callable[[Series, int, int], None] | None = None
+        """Called when rows before a symbol's next one were lost: with the series, its number and how many."""
+        self.taken: Counter[Series] = Counter()
+        """Rows of each series that the feed emitted so far, refused ones included: how far a replay has come."""
 
     @property
     def clock_ns(self) -> int | None:
         """The feed's clock: the latest time that it told, None before that."""
         return self._clock_ns
+
+    @property
+    def flushes(self) -> int:
+        """How many flushes the epoch has had."""
+        return self._flushes
 
     @property
     def rows(self) -> int:
@@ -59,15 +83,27 @@ class Batcher:
         return sum(door.restamped for door in self._doors.values())
 
     def emit(self, ticks: Ticks) -> None:
-        """Take ticks until the next flush; refuse, count and log those of symbols or kinds that were not announced."""
+        """Take a copy of ticks until the next flush; refuse those of symbols or kinds that were not announced.
+
+        Raises TypeError for anything but Ticks.
+        """
+        if not isinstance(ticks, Ticks):
+            raise TypeError(f"emit: expected Ticks, not {type(ticks).__name__}")
         for start in range(0, len(ticks), FLUSH_ROWS):
             end = start + FLUSH_ROWS
             self._take(ticks, ticks.codes[start:end], tuple(column[start:end] for column in ticks.columns))
 
     def time(self, time_ns: int) -> None:
-        """Move the feed's clock; it never runs backwards."""
+        """Move the feed's clock; it never runs backwards, nor further ahead than a row may be. Raises TypeError for
+        anything but a whole number."""
+        if not isinstance(time_ns, int | np.integer):
+            raise TypeError(f"time: expected a whole number of nanoseconds, not {type(time_ns).__name__}")
         if self._clock_ns is None or time_ns > self._clock_ns:
-            self._clock_ns = time_ns
+            if time_ns // 1000 > self._checks.latest_us:
+                self.refusals.count("time", 1)
+                self.refusals.tell("time", "clock", None, f"{time_ns} ns lies too far ahead")
+            else:
+                self._clock_ns = int(time_ns)
 
     def announce(self, instruments: Sequence[Instrument]) -> list[int]:
         """Add instruments; return the numbers of the new ones. Raises ValueError if a known one's scales differ."""
@@ -76,22 +112,26 @@ class Batcher:
 
     def gap(self, kind: str, symbol: str, missed: int, interval_s: int = 0) -> None:
         """Number the next row of a channel as if `missed` rows had come before it. Raises ValueError if `missed` is not
-        positive; a channel that was not announced is refused as its rows are."""
-        if missed < 1:
-            raise ValueError(f"missed: expected at least 1, not {missed}")
+        a whole number from 1 to MOST_MISSED; a channel that was not announced is refused as its rows are."""
+        if not isinstance(missed, int | np.integer) or not 1 <= missed <= MOST_MISSED:
+            raise ValueError(f"missed: expected a whole number from 1 to {MOST_MISSED:,}, not {missed!r}")
         series, number = Series(kind, interval_s), self._directory.numbers.get(symbol)
         if series not in self._emitted:
-            self._refuse(missed, f"{series} were not announced by the feed")
+            self._refuse_series(series, int(missed))
         elif number is None:
-            self._refuse(missed, f"symbol {symbol!r} was not announced")
+            self.refusals.count("unknown_symbol", int(missed))
+            self.refusals.tell("unknown_symbol", series, symbol, "the feed did not announce it")
         else:
             self.flush()
-            self._doors[series].skip(number, missed)
+            self.skip(series, number, int(missed))
+            if self.on_gap is not None:
+                self.on_gap(series, number, int(missed))
 
     def flush(self) -> None:
         """Number and publish what came since the last flush, and the bars that it or the feed's clock has ended."""
-        pending, self._pending, self._pending_rows = self._pending, {}, 0
-        blocks = [self._sorted(series, parts) for series, parts in pending.items()]
+        self._pending_rows = 0
+        taken = ((series, *pending.take()) for series, pending in self._pending.items() if len(pending))
+        blocks = [block for each in taken if (block := self._sorted(*each)) is not None]
         source = next((block for block in blocks if block.series == self._bars.source), None)
         for interval_s, (symbols, bars) in self._bars.update(source, self._clock_ns):
             door = self._doors[Series("bars", interval_s)]
@@ -101,33 +141,61 @@ class Batcher:
             self._flushes += 1
             self._publish(blocks)
 
+    def skip(self, series: Series, number: int, missed: int) -> None:
+        """Leave out `missed` numbers before a symbol's next row."""
+        self._doors[series].skip(number, missed)
+
+    def checkpoint(self) -> Columns:
+        """Return how all channels are numbered on."""
+        return gather({str(series): door for series, door in self._doors.items()})
+
+    def restore(self, columns: Columns) -> None:
+        """Number all channels on from there."""
+        spread({str(series): door for series, door in self._doors.items()}, columns)
+
+    def resume(self, flushes: int, clock_ns: int | None, taken: Mapping[Series, int]) -> None:
+        """Go on behind so many flushes, with the feed's clock and what it had emitted by then."""
+        self._flushes, self._clock_ns = flushes, clock_ns
+        self.taken = Counter(taken)
+
+    def follow(self, blocks: Sequence[Block], clock_ns: int | None) -> None:
+        """Number on behind a flush that was numbered before a restart, when the feed's clock was `clock_ns`."""
+        for block in blocks:
+            self._doors[block.series].follow(block)
+        self._bars.update(next((block for block in blocks if block.series == self._bars.source), None), clock_ns)
+
     def _take(self, ticks: Ticks, codes: Array, columns: tuple[Ints, ...]) -> None:
         series = Series(ticks.kind, ticks.interval_s)
         if series not in self._emitted:
-            return self._refuse(len(codes), f"{series} were not announced by the feed")
+            return self._refuse_series(series, len(codes))
+        self.taken[series] += len(codes)
         numbers = self._translate(ticks.symbols)
         if int(codes.min()) < 0 or int(codes.max()) >= len(numbers):
-            return self._refuse(len(codes), f"a code lies outside of the {len(numbers)} symbols")
+            inside = (codes >= 0) & (codes < len(numbers))
+            self.refusals.count("code", len(codes) - int(inside.sum()))
+            code = codes[int(np.argmin(inside))]
+            self.refusals.tell("code", series, None, f"code {code} lies outside of the {len(numbers)} symbols")
+            codes, columns = codes[inside], tuple(column[inside] for column in columns)
         symbols = numbers[codes]
         known = symbols >= 0
         if not known.all():
-            for code, rows in zip(*np.unique(codes[~known], return_counts=True), strict=True):
-                self._refuse(int(rows), f"symbol {ticks.symbols[code]!r} was not announced")
+            self._refuse_symbols(series, ticks.symbols, codes[~known])
             symbols, columns = symbols[known], tuple(column[known] for column in columns)
-        if len(symbols):
-            self._pending.setdefault(series, []).append((symbols, columns))
-            self._pending_rows += len(symbols)
+        if series not in self._pending:
+            self._pending[series] = _Pending(len(columns))
+        self._pending[series].add(symbols, columns)
+        self._pending_rows += len(symbols)
         if self._pending_rows >= FLUSH_ROWS:
             self.flush()
         return None
 
-    def _sorted(self, series: Series, parts: list[tuple[Ints, tuple[Ints, ...]]]) -> Block:
-        """Return what came of one series as a block."""
-        if len(parts) == 1:
-            symbols, columns = parts[0]
-        else:
-            symbols = np.concatenate([part[0] for part in parts])
-            columns = tuple(map(np.concatenate, zip(*(part[1] for part in parts), strict=True)))
+    def _sorted(self, series: Series, symbols: Ints, columns: tuple[Ints, ...]) -> Block | None:
+        """Return what came of one series as a block, without the rows that cannot be; None if there are no others."""
+        good = self._checks.good(series, symbols, columns)
+        if good is not None:
+            symbols, columns = symbols[good], tuple(column[good] for column in columns)
+            if not len(symbols):
+                return None
         # numpy sorts 16-bit integers stably by radix, several times as fast as wider ones.
         keys = symbols.astype(np.uint16) if len(self._directory) <= 1 << 16 else symbols
         order = np.argsort(keys, kind="stable")
@@ -144,13 +212,42 @@ class Batcher:
         self._translations[id(symbols)] = (symbols, numbers)
         return numbers
 
-    def _refuse(self, rows: int, reason: str) -> None:
-        if reason not in self.refused:
-            if len(self.refused) >= REASONS:
-                reason = "more reasons"
-            if reason not in self.refused:
-                log.warning("ticks refused: %s (%d rows; counted from now on)", reason, rows)
-        self.refused[reason] += rows
+    def _refuse_series(self, series: Series, rows: int) -> None:
+        self.refusals.count("unknown_kind", rows)
+        self.refusals.tell("unknown_kind", series, None, "the feed did not say that it has them")
+
+    def _refuse_symbols(self, series: Series, symbols: tuple[str, ...], codes: Array) -> None:
+        self.refusals.count("unknown_symbol", len(codes))
+        if not self.refusals.is_silent:
+            for code in np.unique(codes)[: REASONS + 1].tolist():
+                self.refusals.tell("unknown_symbol", series, symbols[code], "the feed did not announce it")
+
+
+class _Pending:
+    """Rows that wait for the next flush: columns that grow, and are used again."""
+
+    def __init__(self, columns: int) -> None:
+        self._rows = np.empty((columns + 1, 1024), np.int64)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, symbols: Ints, columns: tuple[Ints, ...]) -> None:
+        """Append a copy of some rows."""
+        start, end = self._size, self._size + len(symbols)
+        if end > self._rows.shape[1]:
+            grown = np.empty((len(self._rows), max(end, 2 * self._rows.shape[1])), np.int64)
+            grown[:, :start] = self._rows[:, :start]
+            self._rows = grown
+        for place, values in enumerate((symbols, *columns)):
+            self._rows[place, start:end] = values
+        self._size = end
+
+    def take(self) -> tuple[Ints, tuple[Ints, ...]]:
+        """Return the symbols and the columns of all rows, which are good until the next `add`, and begin anew."""
+        size, self._size = self._size, 0
+        return self._rows[0, :size], tuple(self._rows[1:, :size])
 
 
 class _Door:
@@ -174,6 +271,27 @@ class _Door:
         self._next_seq[symbol] += missed
         self._missed[symbol] += missed
         self._any_missed = True
+
+    def checkpoint(self) -> Columns:
+        """Return how the channels are numbered on, and the times that they may not go behind."""
+        self._grow()
+        return {"next_seq": self._next_seq, "last_time": self._last_time, "missed": self._missed}
+
+    def restore(self, columns: Columns) -> None:
+        """Number on from there."""
+        self._grow()
+        fill(self._next_seq, columns["next_seq"])
+        fill(self._last_time, columns["last_time"])
+        fill(self._missed, columns["missed"])
+        self._any_missed = bool(self._missed.any())
+
+    def follow(self, block: Block) -> None:
+        """Number on behind a block."""
+        self._grow()
+        self._next_seq[block.symbols] = block.seqs + block.counts
+        self._last_time[block.symbols] = block.columns[0][block.offsets[1:] - 1]
+        self._missed[block.symbols] = 0
+        self._any_missed = bool(self._missed.any())
 
     def number(
         self, row_symbols: Ints, columns: tuple[Array, ...], flush: int, estimates: tuple[Array, Array] | None = None

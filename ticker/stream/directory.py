@@ -41,13 +41,16 @@ class Directory:
         return tuple(each.interval_s for each in self.series if each.kind == "bars")
 
     def add(self, instruments: Sequence[Instrument]) -> list[int]:
-        """Add those that are new; return their numbers. Raises ValueError and adds none if a symbol's scales change."""
+        """Add those that are new; return their numbers. Raises ValueError and adds none if what an instrument says of
+        its symbol changes."""
         fresh: dict[str, Instrument] = {}
         for instrument in instruments:
             number = self.numbers.get(instrument.symbol)
             known = fresh.setdefault(instrument.symbol, instrument) if number is None else self.instruments[number]
             if known != instrument:
-                raise ValueError(f"{instrument.symbol}: scales never change within an epoch")
+                raise ValueError(
+                    f"{instrument.symbol}: scales never change within an epoch, nor what else an instrument says"
+                )
         first = len(self.instruments)
         self.instruments += fresh.values()
         self.numbers.update(zip(fresh, range(first, len(self.instruments)), strict=True))
