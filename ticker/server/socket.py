@@ -8,7 +8,6 @@ the socket while that is free.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections.abc import Callable
@@ -16,11 +15,12 @@ from types import TracebackType
 
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
-from tornado.websocket import WebSocketProtocol13, _WebSocketParams
+from tornado.websocket import _WebSocketParams
 
 from ticker.clock import Clock
 from ticker.protocol.frames import boundary
 from ticker.protocol.messages import CloseCode
+from ticker.server.inward import Inward, limit_unsent
 from ticker.stream.conversation import Conversation
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ DEAD_S = 30.0
 UNSENT_BYTES = 1 << 17
 """What the kernel may hold that is not on its way: what is behind that can still be merged or dropped."""
 TLS_BYTES = 1 << 16
-LINGER_S = 2.0
 
 
 class StreamSocket:
@@ -50,6 +49,7 @@ class StreamSocket:
         "_stream",
         "_waiting_done",
         "session",
+        "taken_s",
     )
 
     def __init__(
@@ -63,6 +63,8 @@ class StreamSocket:
     ) -> None:
         """Take over a stream. `peer` is its address for the log; `forget(self)` is called when it has closed."""
         self.session = session
+        self.taken_s = 0.0
+        """CPU time that its messages have taken of the loop in this turn."""
         self._stream = stream
         self._is_direct = not isinstance(stream, SSLIOStream)
         self._clock = clock
@@ -71,7 +73,7 @@ class StreamSocket:
         self._stepping = False
         self._alive_s = self._pinged_s = clock.monotonic()
         self._waiting_done: int | None = None
-        self._protocol = _StreamProtocol(self, mask_outgoing=False, params=params)
+        self._protocol = Inward(self, mask_outgoing=False, params=params)
         self._protocol.stream = stream
         _tune(stream.socket)
         session.outbox.write = self._write
@@ -83,6 +85,7 @@ class StreamSocket:
         """Speak first, then listen."""
         self.session.open()
         self._reading = asyncio.ensure_future(self._protocol._receive_frame_loop())
+        self._after()
 
     def on_message(self, message: str | bytes) -> None:
         """Take a client's message."""
@@ -193,69 +196,8 @@ class StreamSocket:
         self._after()
 
 
-class _StreamProtocol(WebSocketProtocol13):
-    """Tornado's protocol, with two changes in how a connection ends.
-
-    Once a close is on its way nothing else follows it. And after a message that is too big it reads on for a while:
-    closing at once would reset the connection, and the client would never see why.
-    """
-
-    handler: StreamSocket
-    _lingers = False
-
-    def close(self, code: int | None = None, reason: str | None = None) -> None:
-        if not self.server_terminated:
-            words = self.handler.session.last_words()
-            self.handler.session.close()
-            _hold_what_is_left(self.stream)
-            if words and not self.stream.closed():
-                self.stream.write(words)
-        self._lingers = self._lingers or code == CloseCode.TOO_BIG
-        super().close(code, reason)
-
-    async def _receive_frame_loop(self) -> None:
-        try:
-            await super()._receive_frame_loop()
-        except ValueError:  # a close whose reason is no UTF-8
-            self._abort()
-
-    def _abort(self) -> None:
-        if not self._lingers or self.stream.closed():
-            super()._abort()
-        elif not self.client_terminated:
-            self.client_terminated = True
-            self._discarding = asyncio.ensure_future(self._discard())
-
-    def _write_frame(self, fin: bool, opcode: int, data: bytes, flags: int = 0) -> asyncio.Future[None]:
-        written = super()._write_frame(fin, opcode, data, flags)
-        self.handler.watch(written)
-        return written
-
-    async def _discard(self) -> None:
-        try:
-            async with asyncio.timeout(LINGER_S):
-                while True:
-                    await self.stream.read_bytes(1 << 16, partial=True)
-        except (StreamClosedError, TimeoutError):
-            pass
-        self._lingers = False
-        self._abort()
-
-
 def _tune(sock: socket.socket) -> None:
     """Send at once, and keep little in the kernel."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _limit_unsent(sock, UNSENT_BYTES)
-
-
-def _hold_what_is_left(stream: IOStream) -> None:
-    """Let the kernel hold all that is left, the close too: a peer that reads again after we are gone learns why."""
-    if not stream.closed():
-        _limit_unsent(stream.socket, 2**31 - 1)
-
-
-def _limit_unsent(sock: socket.socket, size: int) -> None:
-    if hasattr(socket, "TCP_NOTSENT_LOWAT") and sock.family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
+        limit_unsent(sock, UNSENT_BYTES)
