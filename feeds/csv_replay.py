@@ -6,9 +6,11 @@ import argparse
 import asyncio
 import logging
 import math
+import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -28,7 +30,7 @@ from feeds.csv_zones import LATEST_NS, SECOND_NS
 from ticker.clock import Clock
 from ticker.columns import Ints
 from ticker.feed import Emit, FatalFeedError, Feed, Replay
-from ticker.model import Instrument
+from ticker.model import Instrument, Series
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class CsvFeed(Feed):
         self._facts: list[Facts] = []
         self._catalogue = Catalogue(6)
         self._stop = threading.Event()
+        self._left: Counter[Series] = Counter()
 
     @classmethod
     def options(cls, parser: argparse._ArgumentGroup) -> None:
@@ -75,7 +78,23 @@ class CsvFeed(Feed):
         kinds = {facts.plan.kind for facts in self._facts}
         self.kinds = tuple(kind for kind in ROLES if kind in kinds)
         self.bars_s = tuple(sorted({facts.interval_s for facts in self._facts if facts.interval_s}))
+        self.identity = self._identity()
         return self._catalogue.instruments()
+
+    def resume(self, taken: Mapping[Series, int]) -> None:
+        self._left = Counter(taken)
+        log.info("the replay goes on behind %d rows", self._left.total())
+
+    def _identity(self) -> str | None:
+        """Return what decides which rows come in which order: the files as they are, and how they are read. Endless
+        rounds whose times are now are begun anew, as any feed whose time is now."""
+        options = self._options
+        if options.loop and options.restamp:
+            return None
+        stats = [(os.path.abspath(path), os.stat(path)) for path in options.files]
+        files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+        how = (options.loop, options.restamp, options.hints, options.symbols, options.scan, dict(options.scale))
+        return repr((files, how, options.skip_bad_rows))
 
     def _learn(self) -> None:
         """Find out about all files. Runs in a thread."""
@@ -128,19 +147,46 @@ class CsvFeed(Feed):
         loop = asyncio.get_running_loop()
         runs = self._runs()
         first = last = None
+        rows: Counter[Series] = Counter()
         ahead: asyncio.Future[Run | None] = loop.run_in_executor(pool, next, runs, None)
         try:
             while (run := await self._alive_until(ahead, pace)) is not None:
                 ahead = loop.run_in_executor(pool, next, runs, None)
-                if first is None:
-                    first = int(run.due[0])
-                    if self._options.restamp and pace.last is None:
-                        pace.shift = self._to_now(first)
+                first = int(run.due[0]) if first is None else first
                 last = int(run.due[-1])
-                await pace.replay(run)
+                rows.update({part.series: len(part.due) for part in run.parts})
+                if (left := self._what_is_left(run)) is None:
+                    continue
+                if self._options.restamp and pace.last is None:
+                    pace.shift = self._to_now(int(left.due[0]))
+                await pace.replay(left)
         finally:
             ahead.cancel()
-        return self._span(first, last)
+        span = self._span(first, last)
+        if pace.last is None and last is not None and not self._options.restamp:
+            self._leave_out_rounds(pace, rows, span, last)
+        return span
+
+    def _what_is_left(self, run: Run) -> Run | None:
+        """Return a run without what was emitted before a restart; None if that was all of it."""
+        if not self._left:
+            return run
+        parts = []
+        for part in run.parts:
+            out = min(self._left[part.series], len(part.due))
+            self._left[part.series] -= out
+            if out < len(part.due):
+                parts.append(part.rows(out, len(part.due)))
+        self._left = +self._left
+        return Run.of(parts) if parts else None
+
+    def _leave_out_rounds(self, pace: Pace, rows: Counter[Series], span: int, last: int) -> None:
+        """Go on behind a whole round that was emitted before a restart, and all others that were."""
+        rounds = min(self._left[series] // count for series, count in rows.items())
+        for series, count in rows.items():
+            self._left[series] -= rounds * count
+        pace.shift += rounds * span
+        pace.last = last + pace.shift
 
     async def _alive_until(self, future: asyncio.Future[Run | None], pace: Pace) -> Run | None:
         """Return what a future brings; while it takes its time (a slow disk, a long sort), tell that the feed lives."""

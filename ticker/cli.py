@@ -25,6 +25,7 @@ from ticker.access.tokens import Entry, entries_of
 from ticker.clock import Clock, SystemClock
 from ticker.config import Environment, Parser, Settings, UsageError, add_options, raise_file_limit
 from ticker.feed import FatalFeedError, Feed
+from ticker.journal import JournalError
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def serve(settings: Settings, feed: Feed, clock: Clock, make_node: NodeFactory |
         socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         with _Signals(rereads=settings.rereads) as signals:
             asyncio.run(_serve(lambda: make_node(settings, feed, clock), signals))
-    except FatalFeedError as error:
+    except (FatalFeedError, JournalError) as error:
         complain(str(error))
     except OSError as error:
         if (reason := why_not_listening(error, settings)) is None:

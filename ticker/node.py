@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
+import signal
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dashboard
 from ticker import __version__
+from ticker.access.errors import AccessError
+from ticker.access.gate import Gate
+from ticker.access.opening import open_gate
 from ticker.broker.memory import MemoryBroker
 from ticker.clock import Clock
 from ticker.config import Settings, UsageError
 from ticker.feed import FatalFeedError, Feed
 from ticker.intake import Intake, prepared
+from ticker.journal.parts import Parts
 from ticker.model import KINDS, Instrument, Series
 from ticker.protocol.alpaca import Credentials
 from ticker.protocol.messages import CONFLATION_MS
@@ -39,6 +47,9 @@ from ticker.stream.hub import Hub
 from ticker.stream.market import Limits, Market
 from ticker.supervisor import Supervisor
 
+if TYPE_CHECKING:
+    from ticker.journal.journal import Journal
+
 log = logging.getLogger(__name__)
 
 LATENESS_NS = 500_000_000
@@ -57,8 +68,11 @@ class Node:
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
         self._server: Server | None = None
+        self._journal: Journal | None = None
         self._rereads: list[Callable[[], None]] = []
         """What SIGHUP calls, each of which logs what it did."""
+        self._gate = _gate(settings, clock)
+        self._rereads.append(self._reread_tokens)
         self._doorway = _doorway(settings)
         self._certificate = _certificate(settings)
         if self._certificate is not None:
@@ -67,8 +81,11 @@ class Node:
     async def start(self) -> str:
         """Prepare the feed, listen, and let the feed run; return the URL of the page.
 
-        Raises FatalFeedError when the feed cannot be prepared, OSError when the server cannot listen.
+        Raises FatalFeedError when the feed cannot be prepared, OSError when the server cannot listen, JournalError when
+        there can be no journal.
         """
+        if self._settings.journal:
+            self._journal = self._possess_journal()
         self._assemble(await prepared(self._feed))
         settings = self._settings
         pages = dashboard.files()
@@ -90,6 +107,8 @@ class Node:
             asyncio.create_task(self._tick()),
             asyncio.create_task(self._alpaca_test.run()),
         ]
+        if self._journal is not None:
+            self._tasks.append(asyncio.create_task(self._journal.sync_on_time()))
         for task in self._tasks:
             task.add_done_callback(_tell_failure)
         return self._server.url
@@ -104,6 +123,8 @@ class Node:
         await asyncio.wait(self._tasks, timeout=FEED_STOP_S)
         self._guarded(self._batcher.flush)
         self._intake.close()
+        if self._journal is not None:
+            self._guarded(self._journal.close)
         self._guarded(self._conflate_all)
         self._guarded(self._hub.settle)
         await self._connections.say_goodbye()
@@ -114,9 +135,20 @@ class Node:
         for reread in self._rereads:
             self._guarded(reread)
 
+    def _reread_tokens(self) -> None:
+        """Read tokens and keys anew, and end the connections of those that are no more."""
+        self._gate.reload()
+        if self._server is not None:
+            self._sweep = asyncio.create_task(self._connections.tick())
+            self._sweep.add_done_callback(_tell_failure)
+
     def _assemble(self, instruments: list[Instrument]) -> None:
         settings, clock, feed = self._settings, self._clock, self._feed
-        self._directory = Directory(secrets.token_hex(4), series_of(feed), instruments)
+        series, journal = series_of(feed), self._journal
+        past = None if journal is None else journal.recall(feed, series, instruments)
+        epoch, known = (secrets.token_hex(4), instruments) if past is None else (past.epoch, past.instruments)
+        self._directory = Directory(epoch, series, known)
+        self._directory.add(instruments)
         folded = [interval_s for interval_s in self._directory.intervals if interval_s not in feed.bars_s]
         bars = Bars(self._directory, folded)
         self._history = History(self._directory, settings.history_mib, settings.history_s, settings.bars_mib)
@@ -125,11 +157,19 @@ class Node:
         now_ns = None if is_replay else clock.now
         self._hub = Hub(self._directory, self._history, bars, later, is_waited_for=is_replay)
         broker = MemoryBroker()
-        broker.subscribe(lambda blocks: self._history.append(blocks, clock.monotonic()))
-        broker.subscribe(Days(self._directory, self._hub.publish).publish)
         self._batcher = Batcher(
             self._directory, bars, broker.publish, feed=feed.name, now_ns=now_ns, ahead_s=feed.ahead_s
         )
+        days = Days(self._directory, self._hub.publish)
+        if journal is not None:
+            journal.begin(
+                Parts(self._directory, self._batcher, bars, days, self._history), feed, past, settings.history_s
+            )
+            broker.subscribe(journal.publish)
+        broker.subscribe(lambda blocks: self._history.append(blocks, clock.monotonic()))
+        broker.subscribe(days.publish)
+        if journal is not None:
+            broker.subscribe(journal.settle)
         self._market = Market(
             feed_name=feed.name,
             version=__version__,
@@ -141,6 +181,8 @@ class Node:
             feed_clock_ns=lambda: self._batcher.clock_ns,
             replay=feed.replay,
             heartbeat_s=settings.heartbeat_s,
+            gate=self._gate,
+            auth_s=settings.auth_s,
             limits=Limits(
                 message_bytes=settings.max_message_kib * 1024,
                 channels=settings.max_channels,
@@ -158,10 +200,33 @@ class Node:
             self._certificate,
         )
         self._alpaca_test = AlpacaTestMarket(clock)
-        accounts = Accounts(_credentials(settings.alpaca_key), PLANS[settings.alpaca_plan])
+        accounts = Accounts(
+            _credentials(settings.alpaca_key),
+            PLANS[settings.alpaca_plan],
+            self._gate,
+            is_open_to_all=settings.no_auth,
+            auth_s=settings.auth_s,
+        )
         self._alpaca = Streams(self._connections, accounts, self._alpaca_test.market)
-        announce = self._connections.announce
-        self._intake = Intake(self._batcher, self._connections, announce, clock, at_once=settings.flush_ms == 0)
+        self._intake = Intake(self._batcher, self._connections, self._announce, clock, at_once=settings.flush_ms == 0)
+
+    def _possess_journal(self) -> Journal:
+        from ticker.journal.journal import Journal  # here, because only who keeps one needs pyarrow
+
+        settings = self._settings
+        return Journal(
+            Path(settings.journal),
+            self._clock,
+            limit_mib=settings.journal_mib,
+            fsync_s=settings.journal_fsync_s,
+            on_stuck=lambda: os.kill(os.getpid(), signal.SIGTERM),
+        )
+
+    def _announce(self, numbers: list[int]) -> None:
+        """Tell the clients of new symbols, which are in the journal by then."""
+        if self._journal is not None:
+            self._journal.note_symbols()
+        self._connections.announce(numbers)
 
     async def _flush_on_time(self) -> None:
         """Flush at multiples of the batching window; serve conflated clients at multiples of their interval."""
@@ -191,9 +256,9 @@ class Node:
             self._hub.conflate(interval_ms)
 
     async def _tick(self) -> None:
-        """Do what is due once a second."""
+        """Do what is due once a second, and when a token expires."""
         while True:
-            await self._clock.sleep(1.0)
+            await self._clock.sleep(min(1.0, max(0.05, self._gate.next_expiry_s())))
             self._guarded(lambda: self._history.trim(self._clock.monotonic()))
             if self._server is not None:
                 self._server.tick(self._clock.monotonic())
@@ -220,6 +285,24 @@ class Node:
 def _tell_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (failure := task.exception()) is not None:
         log.critical("a part of the server has ended that should not: restart it", exc_info=failure)
+
+
+def _gate(settings: Settings, clock: Clock) -> Gate:
+    """Return who is let in. Raises UsageError."""
+    try:
+        return open_gate(
+            host=settings.host,
+            token_file=settings.token_file,
+            tokens=settings.tokens,
+            jwt_key=settings.jwt_key,
+            jwt_algorithm=settings.jwt_algorithm,
+            jwt_audience=settings.jwt_audience,
+            no_auth=settings.no_auth,
+            connections=settings.max_connections_per_principal,
+            now_s=lambda: clock.now() / 1e9,
+        )
+    except AccessError as error:
+        raise UsageError(str(error)) from error
 
 
 def _doorway(settings: Settings) -> Doorway:
