@@ -24,20 +24,21 @@ def test_key_and_secret_are_compared_as_they_are(key: str, secret: str, is_right
     accounts = Accounts([Credentials("OTHER", "X"), Credentials("PK", "S")])
 
     assert not accounts.is_open
-    assert accounts.know(Credentials(key, secret), is_local=True) is is_right
-    assert accounts.know(Credentials(key, secret), is_local=False) is is_right
+    for is_local in (True, False):
+        grant = accounts.grant(Credentials(key, secret), is_local)
+        assert (grant.principal.name if grant else None) == ("PK" if is_right else None)
 
 
 def test_text_that_no_utf_8_has_is_just_wrong() -> None:
-    assert not Accounts([Credentials("PK", "S")]).know(Credentials("\ud800", "S"), is_local=True)
+    assert not Accounts([Credentials("PK", "S")]).grant(Credentials("\ud800", "S"), is_local=True)
 
 
 @pytest.mark.parametrize(("key", "secret"), [("", "S"), ("K", ""), ("", "")])
 def test_empty_credentials_are_wrong_where_all_others_are_right(key: str, secret: str) -> None:
     assert Accounts().is_open
-    assert Accounts().know(Credentials("K", "S"), is_local=True)
-    assert not Accounts().know(Credentials(key, secret), is_local=True)
-    assert not Accounts().know(Credentials("K", "S"), is_local=False)
+    assert Accounts().grant(Credentials("K", "S"), is_local=True)
+    assert not Accounts().grant(Credentials(key, secret), is_local=True)
+    assert not Accounts().grant(Credentials("K", "S"), is_local=False)
 
 
 def test_a_plan_counts_the_connections_of_each_key_on_each_stream() -> None:

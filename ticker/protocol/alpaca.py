@@ -18,6 +18,7 @@ MESSAGES = {
     407: "slow client",
     409: "insufficient subscription",
     410: "invalid subscribe action for this feed",
+    411: "insufficient scope",
 }
 """The text of each error, exactly as clients compare it."""
 

@@ -19,6 +19,7 @@ from ticker.protocol.alpaca import CRYPTO, STOCKS, Credentials, Offer
 from ticker.protocol.alpaca_codec import AlpacaCodec
 from ticker.protocol.alpaca_json import JsonAlpacaCodec
 from ticker.protocol.alpaca_msgpack import MsgpackAlpacaCodec
+from ticker.server import guard
 from ticker.server.connections import Connections
 from ticker.server.handshake import HandshakeHandler
 from ticker.stream.alpaca_accounts import Accounts
@@ -83,7 +84,7 @@ class Streams:
         """Return who asks."""
         peer = str(request.remote_ip)
         guest = Guest(peer, is_loopback(peer), credentials_of(request.headers))
-        if not guest.is_local and self.accounts.is_open and not self._told:
+        if self.accounts.is_open and not self.accounts.lets_in(guest.is_local) and not self._told:
             self._told = True
             log.warning("Alpaca clients of other machines, such as %s, need credentials: set --alpaca-key", peer)
         return guest
@@ -96,6 +97,10 @@ class AlpacaHandler(HandshakeHandler):
         self._streams = streams
 
     async def get(self, feed: str = DEFAULT_FEED) -> None:
+        refusal = guard.token_in_url(self._streams.market, self.request)
+        if refusal is not None:
+            self.refuse(refusal.status, refusal.message)
+            return
         if self._streams.accounts.are_too_many(str(self.request.remote_ip)):
             self.refuse(429, "too many connections that have yet to authenticate")
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -12,10 +12,12 @@ import numpy as np
 from tornado.routing import PathMatches, Rule
 from tornado.web import RequestHandler
 
+from ticker.access.grant import TO_ANYONE, Grant
 from ticker.columns import Block, Ints
 from ticker.protocol.alpaca import CRYPTO, STOCKS, Offer
 from ticker.protocol.alpaca_json import JsonAlpacaCodec
 from ticker.protocol.text import render
+from ticker.server import guard
 from ticker.server.alpaca import CRYPTO_LOCATIONS, STOCK_FEEDS, Streams
 from ticker.stream import new_york
 from ticker.stream.alpaca_history import Span, Timeframe, bars_of, latest
@@ -36,6 +38,10 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz
 
 class NotThere(Exception):
     """There is nothing to answer with: HTTP 404."""
+
+
+class Forbidden(Exception):
+    """A symbol that this client's token does not permit: HTTP 403."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +84,9 @@ class AlpacaResource(RequestHandler):
         self.set_header("Cache-Control", "no-store")
 
     def get(self, kind: str = "", symbol: str | None = None) -> None:
-        refusal = self._refusal()
-        if refusal is not None:
-            self._tell(*refusal)
+        grant = self._grant()
+        if not isinstance(grant, Grant):
+            self._tell(*grant)
             return
         arguments = {name: self.get_query_argument(name) for name in self.request.query_arguments}
         names = arguments.get("symbols", "").split(",") if symbol is None else [symbol]
@@ -89,10 +95,13 @@ class AlpacaResource(RequestHandler):
         try:
             if not symbols:
                 raise ValueError("symbols: expected some, such as AAPL,MSFT")
+            self._check_permitted(grant, symbols)
             _check_constants(arguments)
             self.finish(self._answer(Asked(self._streams.market, self._offer, codec, arguments, symbols, kind)))
         except ValueError as error:
             self._tell(400, str(error))
+        except Forbidden as error:
+            self._tell(403, str(error))
         except NotThere as error:
             self._tell(404, str(error))
 
@@ -104,12 +113,26 @@ class AlpacaResource(RequestHandler):
             self.set_header("Allow", "GET, HEAD")
         self.finish(render({"message": self._reason.lower()}))
 
-    def _refusal(self) -> tuple[int, str] | None:
-        """Return why this client is told nothing; None if its credentials are right."""
+    def _grant(self) -> Grant | tuple[int, str]:
+        """Return what the client's credentials give, or status and message of why it is told nothing."""
+        refusal = guard.token_in_url(self._streams.market, self.request)
+        if refusal is not None:
+            return refusal.status, refusal.message
         guest, accounts = self._streams.guest(self.request), self._streams.accounts
         if guest.credentials is None:
-            return None if accounts.is_open and guest.is_local else (401, "unauthorized.")
-        return None if accounts.know(guest.credentials, guest.is_local) else (403, "forbidden.")
+            return TO_ANYONE if accounts.lets_in(guest.is_local) else self._refused(401, "unauthorized.")
+        return accounts.grant(guest.credentials, guest.is_local) or self._refused(403, "forbidden.")
+
+    def _refused(self, status: int, message: str) -> tuple[int, str]:
+        self._streams.market.counts.refusals["token"] += 1
+        return status, message
+
+    def _check_permitted(self, grant: Grant, symbols: Sequence[str]) -> None:
+        """Raise Forbidden for symbols that a token doesn't permit, whether or not there are any of that name."""
+        view = self._streams.market.views.of(grant.principal.symbols)
+        forbidden = [] if view is None else [symbol for symbol in symbols if not view.may_see(symbol)]
+        if forbidden:
+            raise Forbidden(f"forbidden: {', '.join(forbidden[:10])}")
 
     def _tell(self, status: int, message: str) -> None:
         self.set_status(status)

@@ -6,7 +6,9 @@ from typing import Any
 
 from tornado.iostream import IOStream
 
+from ticker.access.grant import Grant
 from ticker.protocol.codec import Codec
+from ticker.server import guard
 from ticker.server.connections import Connections
 from ticker.server.handshake import HandshakeHandler
 
@@ -17,8 +19,13 @@ class StreamHandler(HandshakeHandler):
     def initialize(self, connections: Connections) -> None:
         self._connections = connections
         self._codec: Codec | None = None
+        self._grant: Grant | None = None
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
+        refusal = self._ask()
+        if refusal is not None:
+            refusal.head(self)
+            return self.refuse(refusal.status, refusal.message)
         offered = self.request.headers.get("Sec-WebSocket-Protocol", "")
         codecs = self._connections.codecs
         if offered:
@@ -34,10 +41,19 @@ class StreamHandler(HandshakeHandler):
         await super().get(*args, **kwargs)
         return None
 
+    def _ask(self) -> guard.Refusal | None:
+        """Take the token of the handshake, if there is one; return why it is refused. Without, `auth` has to come."""
+        market = self._connections.market
+        grant = guard.ask_if_given(market, self.request)
+        if isinstance(grant, guard.Refusal):
+            return grant
+        self._grant = grant
+        return None if grant is None else guard.full(market, grant)
+
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         assert self._codec is not None
         return self._codec.subprotocol if subprotocols else None
 
     def hand_over(self, stream: IOStream) -> None:
         assert self._codec is not None
-        self._connections.open(stream, self._codec, str(self.request.remote_ip))
+        self._connections.open(stream, self._codec, str(self.request.remote_ip), self._grant)

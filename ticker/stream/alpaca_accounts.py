@@ -7,6 +7,10 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ticker.access.errors import BadToken
+from ticker.access.gate import Gate
+from ticker.access.grant import TO_ANYONE, Grant
+from ticker.access.principal import Principal
 from ticker.protocol.alpaca import Credentials
 
 
@@ -32,28 +36,57 @@ MOST_STRANGERS = 2000
 
 
 class Accounts:
-    """The accounts of a server. Without `keys`, any key and secret are right for those on this machine."""
+    """The accounts of a server: those of the gate, by name and token, and `keys`, pairs for these streams alone.
 
-    def __init__(self, keys: Collection[Credentials] = (), plan: Plan = PLANS["none"]) -> None:
+    Where there are neither, any key and secret are right for those on this machine, or for all if `is_open_to_all`.
+    """
+
+    def __init__(
+        self,
+        keys: Collection[Credentials] = (),
+        plan: Plan = PLANS["none"],
+        gate: Gate | None = None,
+        *,
+        is_open_to_all: bool = False,
+        auth_s: float = 10.0,
+    ) -> None:
+        """Make the accounts. `auth_s` is how long a client may take to authenticate."""
         self._keys = tuple(keys)
         self.plan = plan
+        self.gate = gate or Gate()
+        self.auth_s = auth_s
+        self._is_open_to_all = is_open_to_all
         self._connections: Counter[tuple[str, str]] = Counter()
         self._strangers: Counter[str] = Counter()
 
     @property
     def is_open(self) -> bool:
         """Whether nobody on this machine needs credentials."""
-        return not self._keys
+        return not self._keys and not self.gate.is_required
 
-    def know(self, credentials: Credentials, is_local: bool) -> bool:
-        """Tell whether these credentials are right."""
-        if not credentials.key or not credentials.secret:
-            return False
-        if not self._keys:
-            return is_local
-        given = f"{credentials.key}:{credentials.secret}".encode(errors="replace")
+    def lets_in(self, is_local: bool) -> bool:
+        """Tell whether someone needs no credentials."""
+        return self.is_open and (is_local or self._is_open_to_all)
+
+    def grant(self, credentials: Credentials, is_local: bool) -> Grant | None:
+        """Return what credentials give, None if they are wrong. A token is the secret of the key that is its name, or
+        of the key `oauth`."""
+        key, secret = credentials.key, credentials.secret
+        if not key or not secret:
+            return None
+        if self.is_open:
+            return TO_ANYONE if self.lets_in(is_local) else None
+        given = f"{key}:{secret}".encode(errors="replace")
         known = [f"{each.key}:{each.secret}".encode() for each in self._keys]
-        return sum(hmac.compare_digest(given, each) for each in known) > 0  # each is compared, as long as that takes
+        if sum(hmac.compare_digest(given, each) for each in known):  # each is compared, as long as that takes
+            return Grant(Principal(key))
+        if not self.gate.is_required:
+            return None
+        try:
+            grant = self.gate.authenticate(secret)
+        except BadToken:
+            return None
+        return grant if key in (grant.principal.name, "oauth") else None
 
     def enter(self, key: str, endpoint: str) -> bool:
         """Count a connection of an account; return whether it may have one more."""

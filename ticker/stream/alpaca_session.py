@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ticker.access.grant import TO_ANYONE, Grant
 from ticker.protocol.alpaca import (
     AUTHENTICATED,
     CONNECTED,
@@ -24,8 +25,6 @@ from ticker.stream.alpaca_subscriptions import AlpacaSubscriptions, Everything
 from ticker.stream.market import Market
 from ticker.stream.outbox import Outbox
 
-AUTH_S = 10.0
-"""How long a client may take to authenticate."""
 REFUSAL_S = 0.5
 """After so long, and then with the next tick, wrong credentials are answered: about a second after they came."""
 
@@ -60,7 +59,9 @@ class AlpacaSession:
         "_codec",
         "_endpoint",
         "_full",
+        "_grant",
         "_guest",
+        "_is_revoked",
         "_is_stranger",
         "_opened_s",
         "_refused_s",
@@ -81,6 +82,8 @@ class AlpacaSession:
         self._closing: CloseCode | None = None
         self.spoke_s = self._opened_s = now_s
         self._account: str | None = None
+        self._grant: Grant | None = None
+        self._is_revoked = False
         self._refused_s: float | None = None
         self._full = False
         self._is_stranger = True
@@ -106,7 +109,7 @@ class AlpacaSession:
             return
         self.spoke_s = now_s
         try:
-            request = parse(self._codec.decode(data), self._endpoint.market.directory.numbers.__contains__)
+            request = parse(self._codec.decode(data), self._knows)
             if isinstance(request, Credentials):
                 self._authenticate(request, now_s)
                 return
@@ -122,12 +125,14 @@ class AlpacaSession:
 
     def tick(self, now_s: float) -> None:
         self._notice_overflow()
-        if self.closing is not None or self._account is not None:
+        if self.closing is not None:
             return
-        if self._refused_s is not None:
+        if self._grant is not None:
+            self._check(self._grant)
+        elif self._refused_s is not None:
             if now_s - self._refused_s >= REFUSAL_S:
                 self._end(AlpacaError(402))
-        elif now_s - self._opened_s >= AUTH_S:
+        elif now_s - self._opened_s >= self._accounts.auth_s:
             # Some SDKs never come back after 404. One that only found all places taken shall.
             self._end(None if self._full else AlpacaError(404))
 
@@ -144,15 +149,18 @@ class AlpacaSession:
             self.closing = CloseCode.GOING_AWAY
 
     def last_words(self) -> bytes:
+        if self._is_revoked:
+            return self._codec.control(AlpacaError(402).message)
         return self._codec.control(AlpacaError(407).message) if self.closing is CloseCode.TOO_SLOW else b""
 
     def close(self) -> None:
         self.outbox.close()
         self.subscriptions.close()
         self._is_no_stranger()
-        if self._account is not None:
+        if self._account is not None and self._grant is not None:
             self._accounts.leave(self._account, self._endpoint.feed)
-            self._account = None
+            self._accounts.gate.leave(self._grant.principal)
+            self._account = self._grant = None
 
     def _attempt(self, credentials: Credentials, now_s: float) -> None:
         """Authenticate by the handshake's headers."""
@@ -164,24 +172,78 @@ class AlpacaSession:
     def _authenticate(self, credentials: Credentials, now_s: float) -> None:
         if self._account is not None:
             raise AlpacaError(403)
-        if not self._accounts.know(credentials, self._guest.is_local):
+        accounts, feed = self._accounts, self._endpoint.feed
+        grant = accounts.grant(credentials, self._guest.is_local)
+        if grant is None:
+            self._endpoint.market.counts.refusals["token"] += 1
             self._refused_s = now_s
             return
-        if self._endpoint.feed in self._accounts.plan.excluded:
+        if feed in accounts.plan.excluded:
             raise AlpacaError(409)
-        self._full = not self._accounts.enter(credentials.key, self._endpoint.feed)
+        account = credentials.key if grant is TO_ANYONE else grant.principal.name
+        self._full = not self._enter(account, grant)
         if self._full:
+            self._endpoint.market.counts.refusals["connections_of_principal"] += 1
             raise AlpacaError(406)
-        self._account = credentials.key
+        self._account, self._grant = account, grant
+        self._see(grant)
         self._is_no_stranger()
         self._send(AUTHENTICATED)
+
+    def _enter(self, account: str, grant: Grant) -> bool:
+        """Count the connection, by the vendor's plan and by the token; return whether there may be one more."""
+        if not self._accounts.enter(account, self._endpoint.feed):
+            return False
+        if self._accounts.gate.enter(grant.principal):
+            return True
+        self._accounts.leave(account, self._endpoint.feed)
+        return False
+
+    def _see(self, grant: Grant) -> None:
+        """Let the client see what a grant permits."""
+        view = self._endpoint.market.views.of(grant.principal.symbols)
+        self.subscriptions.everything = self._endpoint.everything.within(view)
+
+    def _knows(self, symbol: str) -> bool:
+        """Tell whether a symbol is there, to one who may see it."""
+        known = self._grant is not None and symbol in self._endpoint.market.directory.numbers
+        return known and self.subscriptions.everything.may_see(symbol)
+
+    def _check(self, grant: Grant) -> None:
+        """End a connection that is let in no longer; follow a token that was changed."""
+        renewed = self._accounts.gate.renewed(grant)
+        if renewed is None:
+            self._is_revoked = True
+            self.closing = CloseCode.UNAUTHENTICATED
+            if not self.outbox.is_free:
+                self.outbox.close()
+        elif renewed is not grant:
+            self._grant = renewed
+            self._see(renewed)
+            wanted = self.subscriptions.permitted()
+            is_told = wanted != self.subscriptions.lists
+            self.subscriptions.change(wanted)
+            if is_told:
+                self.outbox.offer(self._codec.control(self._endpoint.offer.confirmation(wanted)))
+            self.subscriptions.listen()
+
+    def _allows(self, wanted: Lists) -> bool:
+        """Tell whether these lists are within the limits of plan and token."""
+        assert self._grant is not None
+        most = self._grant.principal.channels
+        if most is not None and self.subscriptions.count(wanted) > most:
+            return False
+        return self._accounts.plan.allows(wanted.get("trades", ()), wanted.get("quotes", ()))
 
     def _change(self, request: Subscribe | Unsubscribe) -> None:
         """Subscribe or unsubscribe; tell the whole state before any row that follows from it."""
         wanted: Lists
         if isinstance(request, Subscribe):
+            may_see = self.subscriptions.everything.may_see
+            if not all(symbol == "*" or may_see(symbol) for each in request.lists.values() for symbol in each):
+                raise AlpacaError(411)
             wanted = self.subscriptions.with_more(request.lists)
-            if not self._accounts.plan.allows(wanted.get("trades", ()), wanted.get("quotes", ())):
+            if not self._allows(wanted):
                 raise AlpacaError(405)
         else:
             wanted = self.subscriptions.without(request.lists)

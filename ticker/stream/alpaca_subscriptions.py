@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from ticker.model import Series
 from ticker.protocol.alpaca import Lists
 from ticker.protocol.alpaca_rows import DAYS
@@ -10,6 +12,7 @@ from ticker.stream.audience import Audience, Parts
 from ticker.stream.directory import Directory
 from ticker.stream.market import Market
 from ticker.stream.outbox import Outbox
+from ticker.stream.views import View
 
 SERIES = {
     "trades": Series("trades"),
@@ -21,11 +24,13 @@ SERIES = {
 
 
 class Everything:
-    """The symbols of an asset class, as far as they are known: what `*` means."""
+    """The symbols of an asset class, those of a view (None: all), as far as they are known: what `*` means."""
 
-    def __init__(self, directory: Directory, asset_class: str) -> None:
+    def __init__(self, directory: Directory, asset_class: str, view: View | None = None) -> None:
         self._directory = directory
         self._asset_class = asset_class
+        self._view = view
+        self._within: WeakKeyDictionary[View, Everything] = WeakKeyDictionary()
         self._size = -1
         self._numbers: tuple[int, ...] | None = None
 
@@ -39,8 +44,22 @@ class Everything:
         return self._numbers
 
     def has(self, number: int) -> bool:
-        """Tell whether a symbol is of this class."""
+        """Tell whether a symbol is of this class, and permitted."""
+        if self._view is not None and not self._view.has(number):
+            return False
         return self._directory.instruments[number].asset_class == self._asset_class
+
+    def may_see(self, symbol: str) -> bool:
+        """Tell whether a symbol is permitted, whether or not there is one of that name."""
+        return self._view is None or self._view.may_see(symbol)
+
+    def within(self, view: View | None) -> Everything:
+        """Return those of a view: one object for all clients that share it."""
+        if view is None:
+            return self
+        if view not in self._within:
+            self._within[view] = Everything(self._directory, self._asset_class, view)
+        return self._within[view]
 
 
 class AlpacaSubscriptions:
@@ -52,7 +71,7 @@ class AlpacaSubscriptions:
         self._market = market
         self._codec = codec
         self._outbox = outbox
-        self._everything = everything
+        self.everything = everything
         self._may_grow = False
         self._audience: Audience | None = None
         self.lists: Lists = {}
@@ -86,6 +105,19 @@ class AlpacaSubscriptions:
             self._market.hub.leave(self._outbox, self._audience)
             self._end(self._audience.parts)
             self._audience = None
+
+    def permitted(self) -> Lists:
+        """Return the lists without what is not permitted; channels without any are left out."""
+        may_see = self.everything.may_see
+        kept = {
+            channel: tuple(symbol for symbol in symbols if symbol == "*" or may_see(symbol))
+            for channel, symbols in self.lists.items()
+        }
+        return {channel: symbols for channel, symbols in kept.items() if symbols}
+
+    def count(self, lists: Lists) -> int:
+        """Return how many channels these lists are."""
+        return sum(self._size(lists[channel]) for channel in SERIES if channel in lists)
 
     def listen(self) -> None:
         """Get rows from the next flush on."""
@@ -132,9 +164,15 @@ class AlpacaSubscriptions:
                     parts.append((series, numbers))
         return tuple(parts)
 
+    def _size(self, symbols: tuple[str, ...]) -> int:
+        if "*" not in symbols:
+            return len(symbols)
+        numbers = self.everything.numbers
+        return len(self._market.directory) if numbers is None else len(numbers)
+
     def _numbers(self, symbols: tuple[str, ...]) -> tuple[int, ...] | None:
         """Return the numbers of these symbols; None where that is all there are."""
         if "*" in symbols:
-            return self._everything.numbers
+            return self.everything.numbers
         known = self._market.directory.numbers
-        return tuple(filter(self._everything.has, sorted(known[symbol] for symbol in symbols if symbol in known)))
+        return tuple(filter(self.everything.has, sorted(known[symbol] for symbol in symbols if symbol in known)))
