@@ -12,6 +12,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
@@ -53,6 +54,7 @@ class Wire:
         """Bytes taken from the socket so far."""
         self._conflated: dict[int, bool] = {}
         self._buffer = bytearray()
+        self._tls: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._loop = asyncio.get_running_loop()
 
     @classmethod
@@ -64,8 +66,13 @@ class Wire:
         headers: Mapping[str, str] | None = None,
         query: str = "",
         receive_bytes: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        path: str = "/stream",
     ) -> Self:
-        """Connect to `/stream` of a server's URL and shake hands; offer these subprotocols, in this order."""
+        """Connect to a server's URL and shake hands; offer these subprotocols, in this order.
+
+        With `tls`, asyncio reads ahead: some 128 KiB more than is asked for.
+        """
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
@@ -75,6 +82,8 @@ class Wire:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         wire = cls(sock)
         await wire._loop.sock_connect(sock, (parts.hostname, parts.port))
+        if tls is not None:
+            wire._tls = await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=parts.hostname)
         request = {
             "Host": parts.netloc,
             "Upgrade": "websocket",
@@ -85,7 +94,7 @@ class Wire:
         if offers is not None:
             request["Sec-WebSocket-Protocol"] = offers if isinstance(offers, str) else ", ".join(offers)
         request |= headers or {}
-        lines = [f"GET /stream{query} HTTP/1.1", *(f"{name}: {value}" for name, value in request.items())]
+        lines = [f"GET {path}{query} HTTP/1.1", *(f"{name}: {value}" for name, value in request.items())]
         await wire.write("\r\n".join([*lines, "", ""]).encode())
         head = (await wire._until(b"\r\n\r\n")).decode()
         first, *rest = head.strip().split("\r\n")
@@ -105,11 +114,15 @@ class Wire:
         self.close()
 
     def __del__(self) -> None:
-        self.sock.close()
+        if self._tls is None:
+            self.sock.close()
 
     def close(self) -> None:
         """Close the socket without a word."""
-        self.sock.close()
+        if self._tls is None:
+            self.sock.close()
+        else:
+            self._tls[1].transport.abort()
 
     def reset(self) -> None:
         """Close the socket so that the server gets a reset."""
@@ -121,7 +134,11 @@ class Wire:
         return isinstance(self.welcome.get("time"), str)
 
     async def write(self, data: bytes) -> None:
-        await self._loop.sock_sendall(self.sock, data)
+        if self._tls is None:
+            await self._loop.sock_sendall(self.sock, data)
+        else:
+            self._tls[1].write(data)
+            await self._tls[1].drain()
 
     async def read(self, size: int) -> bytes:
         """Return exactly `size` bytes. Raises Closed (1006) where the connection ends before."""
@@ -231,8 +248,11 @@ class Wire:
 
     async def _more(self) -> None:
         try:
-            data = await self._loop.sock_recv(self.sock, 65536)
-        except ConnectionError as error:
+            if self._tls is None:
+                data = await self._loop.sock_recv(self.sock, 65536)
+            else:
+                data = await self._tls[0].read(65536)
+        except (ConnectionError, ssl.SSLError) as error:
             raise Closed(reason=type(error).__name__) from error
         if not data:
             raise Closed(reason="end of stream")
@@ -297,16 +317,32 @@ def _column(base: int | float, offsets: bytes, n: int) -> list[Any]:
 
 
 async def fetch(
-    url: str, path: str, method: str = "GET", headers: Mapping[str, str] | None = None
+    url: str,
+    path: str,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> tuple[int, dict[str, str], bytes]:
     """Return status, headers (names in lower case) and body of an HTTP request, all that came until the end."""
+    wanted = {"Host": urlsplit(url).netloc, "Connection": "close"} | dict(headers or {})
+    lines = (f"{name}: {value}" for name, value in wanted.items())
+    return await exchange(url, f"{method} {path} HTTP/1.1", *lines, tls=tls)
+
+
+async def exchange(
+    url: str, *lines: str, body: bytes = b"", tls: ssl.SSLContext | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    """Return the answer to a request whose lines are exactly these, all that came until the end."""
     parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {parts.netloc}", "Connection: close"]
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    writer.write("\r\n".join([*lines, "", ""]).encode())
-    answer = await reader.read()
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port, ssl=tls)
+    writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+    with contextlib.suppress(ConnectionError):
+        answer = await reader.read()
     writer.close()
+    return _answer(answer)
+
+
+def _answer(answer: bytes) -> tuple[int, dict[str, str], bytes]:
     head, _, body = answer.partition(b"\r\n\r\n")
     first, *rest = head.decode().split("\r\n")
     found = re.fullmatch(r"HTTP/1\.1 (\d{3}) .*", first)

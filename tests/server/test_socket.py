@@ -89,58 +89,6 @@ async def test_compression_is_offered_by_the_client_in_vain() -> None:
         assert "sec-websocket-extensions" not in wire.headers
 
 
-@pytest.mark.parametrize(
-    ("origin", "host"),
-    [
-        (None, "127.0.0.1:{port}"),
-        ("http://127.0.0.1:{port}", "127.0.0.1:{port}"),
-        ("http://LocalHost:{port}", "localhost:{port}"),
-        # Behind a proxy that ends TLS, the request says nothing of the scheme.
-        ("https://ticks.example", "ticks.example"),
-        ("https://ticks.example:443", "ticks.example"),
-        ("https://ticks.example", "ticks.example:443"),
-        ("http://ticks.example", "ticks.example:80"),
-        ("https://ticks.example:8443", "ticks.example:8443"),
-        ("http://[::1]:8888", "[::1]:8888"),
-    ],
-)
-async def test_the_origin_of_the_same_host_and_port_is_let_in(origin: str | None, host: str) -> None:
-    async with running(HandFeed()) as url:
-        port = url.rsplit(":", 1)[1].strip("/")
-        headers = {"Host": host.format(port=port)} | ({"Origin": origin.format(port=port)} if origin else {})
-
-        async with await Wire.open(url, headers=headers) as wire:
-            assert wire.status == 101
-
-
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "null",
-        "",
-        "https://evil.example",
-        "http://ticks.example",  # port 80, not 8888
-        "https://ticks.example",  # port 443
-        "http://ticks.example:8889",
-        "http://ticks.example:88880",
-        "http://ticks.example.evil.example:8888",
-        "http://evil-ticks.example:8888",
-        "http://ticks.exampleevil:8888",
-        "http://ticks.example:8888.evil.example",
-        "http://ticks.example:8888@evil.example",
-        "http://evil.example/ticks.example:8888",
-        "http://ticks.example:8888:8888",
-        "ticks.example:8888",
-        "http://ticks.example:" + "8" * 5000,
-    ],
-)
-async def test_a_foreign_origin_is_a_403(origin: str) -> None:
-    async with running(HandFeed()) as url:
-        wire = await Wire.open(url, headers={"Host": "ticks.example:8888", "Origin": origin})
-
-        assert wire.status == 403
-
-
 async def test_a_browser_that_only_looks_at_the_stream_is_told_what_it_is_for() -> None:
     async with running(HandFeed()) as url:
         status, _, body = await fetch(url, "/stream")
