@@ -91,7 +91,7 @@ def entries_of(text: str) -> tuple[Entry, ...]:
         if not colon:
             name, token = f"token-{place}", name
         try:
-            _check_name(name)
+            check_name(name)
             if not _TOKEN.fullmatch(token):
                 raise AccessError("a token is of visible ASCII characters, without commas")
             if len(token) < LEAST_CHARACTERS:
@@ -157,7 +157,7 @@ def _entry(table: object) -> Entry:
     for key in ("name", "sha256"):
         if key not in table:
             raise AccessError(f"{key}: missing")
-    _check_name(table["name"])
+    check_name(table["name"])
     digest = table["sha256"]
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-fA-F]{64}", digest):
         # What stands there may be the token itself: it is not repeated.
@@ -167,7 +167,7 @@ def _entry(table: object) -> Entry:
         Principal(
             table["name"],
             symbols=patterns_of(table.get("symbols", ["*"])),
-            expires_s=_expiry(table.get("expires")),
+            expires_s=expiry_of(table["expires"]) if "expires" in table else None,
             **limits_of(table),
         ),
     )
@@ -177,7 +177,8 @@ def _known() -> str:
     return f"expected some of {', '.join(KEYS)}"
 
 
-def _check_name(name: object) -> None:
+def check_name(name: object) -> None:
+    """Raise AccessError for what cannot be a name."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.isprintable():
         raise AccessError("name: expected 1 to 100 visible characters, without spaces, colons and commas")
 
@@ -203,9 +204,8 @@ def limits_of(table: Mapping[str, Any]) -> dict[str, int]:
     return limits
 
 
-def _expiry(value: object) -> float | None:
-    if value is None:
-        return None
+def expiry_of(value: object) -> float:
+    """Return a time of TOML, or as RFC 3339 text, as UNIX seconds. Raises AccessError."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
