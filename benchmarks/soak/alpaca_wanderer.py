@@ -12,7 +12,7 @@ import msgpack
 import numpy as np
 from oracle import Ints
 from tape import PRICE_SCALE
-from wanderer import ClosedError, Wanderer
+from wanderer import ClosedError, GaveUpError, Wanderer
 from wire import ALPACA_JSON
 
 KINDS = {"t": "trades", "q": "quotes"}
@@ -36,6 +36,8 @@ class AlpacaWanderer(Wanderer):
             await self._ask("subscribe", {"trades": []})  # what is due comes before the answer
         except ClosedError as closed:
             self._ended(closed.code)
+            return
+        except GaveUpError:
             return
         for (kind, symbol), following in self._next.items():
             if following is not None and following != self.produced(symbol):

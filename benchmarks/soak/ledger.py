@@ -40,13 +40,14 @@ class Ledger:
         self._oracle = oracle
         self._violations = oracle.violations
         self._name = name
-        self._is_json = is_json
+        self.is_json = is_json
         self.accounts: dict[Series, Account] = {}
         self._live: dict[int, Account] = {}
         self._integers: dict[Series, int] = {}
         self.rows = 0
         """Rows of this connection, as `heartbeat` and `pong` tell them."""
         self.status_is_due = False
+        self._asked: dict[Any, Mapping[str, int]] = {}
 
     @property
     def live(self) -> Sequence[Series]:
@@ -59,10 +60,15 @@ class Ledger:
         self._integers.clear()
         self.rows = 0
         self.status_is_due = False
+        self._asked.clear()
 
-    def take(self, payload: bytes, since: Mapping[str, int] | None = None) -> Mapping[str, Any] | None:
-        """Take a message; return it unless it is data. `since` is that of the `subscribe` whose answer may come."""
-        message = self._oracle.take(payload, self._is_json)
+    def resume(self, id: Any, since: Mapping[str, int]) -> None:
+        """Note what the `subscribe` with this `id` asks for."""
+        self._asked[id] = since
+
+    def take(self, payload: bytes) -> Mapping[str, Any] | None:
+        """Take a message; return it unless it is data."""
+        message = self._oracle.take(payload, self.is_json)
         if isinstance(message, Rows):
             if self.status_is_due:
                 self._wrong("status", "is not what follows `subscribed`")
@@ -75,12 +81,13 @@ class Ledger:
             case "welcome":
                 self._oracle.welcome(message)
             case "subscribed":
+                since = self._asked.pop(message.get("id"), {})
                 for described in message["channels"]:
                     self._subscribed(described, since)
                 if message["refused"]:
                     self._wrong("refused", str(message["refused"]))
             case "channel":
-                self._subscribed(message, since)
+                self._subscribed(message, {})
             case "unsubscribed":
                 for integer in message["channels"]:
                     self._silence(integer)
@@ -97,11 +104,11 @@ class Ledger:
         """Tell whether a channel is not live."""
         return series not in self._integers
 
-    def _subscribed(self, described: Mapping[str, Any], since: Mapping[str, int] | None) -> None:
-        integer = self._oracle.describe(described, self._is_json)
+    def _subscribed(self, described: Mapping[str, Any], since: Mapping[str, int]) -> None:
+        integer = self._oracle.describe(described, self.is_json)
         series = self._oracle.channels[integer].series
         account, first = self.accounts.setdefault(series, Account()), described["seq"]
-        asked, missed = (since or {}).get(described["symbol"]), described["missed"]
+        asked, missed = since.get(described["symbol"]), described["missed"]
         if asked is not None:
             if missed is None or first - asked != missed or missed < 0:
                 self._wrong("resume", f"{series} from {asked}: seq {first}, missed {missed}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ledger import Ledger
-from wanderer import PATIENCE_S, ClosedError, Wanderer
+from wanderer import ClosedError, GaveUpError, Wanderer
 from wire import JSON
 
 INTERVALS_MS = (50, 100, 250, 500, 1000)
@@ -20,7 +20,6 @@ class NativeWanderer(Wanderer):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.ledger = Ledger(self._oracle, self.name, self.codec == JSON)
-        self._since: dict[str, int] | None = None
         self._names = self._oracle.tape.names
         self._asked = 0
 
@@ -40,6 +39,8 @@ class NativeWanderer(Wanderer):
                 break
             except ClosedError as closed:
                 self._ended(closed.code)
+            except GaveUpError:
+                break
         for series, account in ledger.accounts.items():
             if not account.adds_up:
                 oracle.violations.add("ledger", f"{series}: {account}")
@@ -60,22 +61,27 @@ class NativeWanderer(Wanderer):
         def hold(symbol: int) -> int:
             return sum(row[-1] for row in self._oracle.bars.get(("bars", interval_s, symbol), {}).values())
 
-        async with asyncio.timeout(PATIENCE_S):
+        async def read_until_they_hold() -> None:
             while any(hold(symbol) < count for symbol, count in enumerate(trades)):
                 await self._read()
 
+        await self._within_patience(read_until_they_hold(), f"the last bar of {interval_s} s")
+
     async def _until_all_is_there(self) -> None:
         ticks = [(series, each) for series, each in self.ledger.accounts.items() if series[0] != "bars"]
-        async with asyncio.timeout(PATIENCE_S):
+
+        async def read_until_there() -> None:
             while any(each.next < self.produced(series[2]) for series, each in ticks):
                 await self._read()
+
+        await self._within_patience(read_until_there(), "the last row")
 
     async def _greet(self) -> None:
         self.ledger.connect()
         await self._until(lambda answer: answer["type"] == "welcome")
 
     def _take(self, payload: bytes) -> Any:
-        return self.ledger.take(payload, self._since)
+        return self.ledger.take(payload)
 
     async def _ask(self, message: dict[str, Any]) -> Mapping[str, Any]:
         self._asked += 1
@@ -85,12 +91,11 @@ class NativeWanderer(Wanderer):
         return answer
 
     async def _subscribe(self, kind: str, symbols: list[str], since: dict[str, int] | None = None, **more: Any) -> None:
-        self._since = since
-        resume = {} if since is None else {"since": since, "epoch": self._oracle.epoch}
         if since is not None:
             self.did["resumed"] += len(since)
-        await self._ask({"op": "subscribe", "kind": kind, "symbols": symbols, **resume, **more})
-        self._since = None
+            self.ledger.resume(self._asked + 1, since)
+            more |= {"since": since, "epoch": self._oracle.epoch}
+        await self._ask({"op": "subscribe", "kind": kind, "symbols": symbols, **more})
 
     async def _do_something(self) -> None:
         chance = self._chance

@@ -8,7 +8,7 @@ import socket
 import struct
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from oracle import Oracle
@@ -23,6 +23,10 @@ class ClosedError(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
+
+
+class GaveUpError(Exception):
+    """Something that must come did not come."""
 
 
 class Wanderer(ABC):
@@ -65,6 +69,8 @@ class Wanderer(ABC):
                 await self._do_something()
             except ClosedError as closed:
                 self._ended(closed.code)
+            except GaveUpError:
+                return
         if self._writer is None:
             await self._connect()
 
@@ -129,11 +135,24 @@ class Wanderer(ABC):
 
     async def _until(self, wanted: Callable[[Any], bool]) -> Any:
         """Read until an answer is wanted; return it."""
-        async with asyncio.timeout(PATIENCE_S):
+
+        async def read_until() -> Any:
             while True:
                 for answer in await self._read():
                     if wanted(answer):
                         return answer
+
+        return await self._within_patience(read_until(), "an answer")
+
+    async def _within_patience(self, reading: Coroutine[Any, Any, Any], what: str) -> Any:
+        """Await something; that it doesn't come is a violation, and ends the connection. Raises ClosedError."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await reading
+        except TimeoutError:
+            self._oracle.violations.add("missing", f"{self.name}: {what} did not come within {PATIENCE_S:g} s")
+            self.leave("fin")
+            raise GaveUpError from None
 
     async def _read(self) -> list[Any]:
         """Read once; return the answers. Raises ClosedError."""
