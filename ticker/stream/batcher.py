@@ -54,7 +54,7 @@ class Batcher:
         self._pending_rows = 0
         self._doors = {series: _Door(series, directory) for series in directory.series}
         self._emitted = [series for series in directory.series if not bars.folds(series)]
-        self._translations: dict[int, tuple[tuple[str, ...], Ints]] = {}
+        self._translations: dict[int, tuple[tuple[str, ...], Ints, bool]] = {}
         self._flushes = 0
         self._clock_ns: int | None = None
         self.on_gap: Callable[[Series, int, int], None] | None = None
@@ -76,6 +76,11 @@ class Batcher:
     def rows(self) -> int:
         """Rows numbered so far, bars not counted that were folded here."""
         return sum(self._doors[series].rows for series in self._emitted)
+
+    @property
+    def rows_by_series(self) -> Mapping[Series, int]:
+        """Rows numbered so far, by series, bars counted too that were folded here."""
+        return {series: door.rows for series, door in self._doors.items()}
 
     @property
     def restamped(self) -> int:
@@ -130,7 +135,7 @@ class Batcher:
     def flush(self) -> None:
         """Number and publish what came since the last flush, and the bars that it or the feed's clock has ended."""
         self._pending_rows = 0
-        taken = ((series, *pending.take()) for series, pending in self._pending.items() if len(pending))
+        taken = ((series, pending.take()) for series, pending in self._pending.items() if len(pending))
         blocks = [block for each in taken if (block := self._sorted(*each)) is not None]
         source = next((block for block in blocks if block.series == self._bars.source), None)
         for interval_s, (symbols, bars) in self._bars.update(source, self._clock_ns):
@@ -169,7 +174,7 @@ class Batcher:
         if series not in self._emitted:
             return self._refuse_series(series, len(codes))
         self.taken[series] += len(codes)
-        numbers = self._translate(ticks.symbols)
+        numbers, are_known = self._translate(ticks.symbols)
         if int(codes.min()) < 0 or int(codes.max()) >= len(numbers):
             inside = (codes >= 0) & (codes < len(numbers))
             self.refusals.count("code", len(codes) - int(inside.sum()))
@@ -177,8 +182,8 @@ class Batcher:
             self.refusals.tell("code", series, None, f"code {code} lies outside of the {len(numbers)} symbols")
             codes, columns = codes[inside], tuple(column[inside] for column in columns)
         symbols = numbers[codes]
-        known = symbols >= 0
-        if not known.all():
+        if not are_known and int(symbols.min(initial=0)) < 0:
+            known = symbols >= 0
             self._refuse_symbols(series, ticks.symbols, codes[~known])
             symbols, columns = symbols[known], tuple(column[known] for column in columns)
         if series not in self._pending:
@@ -189,28 +194,31 @@ class Batcher:
             self.flush()
         return None
 
-    def _sorted(self, series: Series, symbols: Ints, columns: tuple[Ints, ...]) -> Block | None:
+    def _sorted(self, series: Series, rows: Ints) -> Block | None:
         """Return what came of one series as a block, without the rows that cannot be; None if there are no others."""
-        good = self._checks.good(series, symbols, columns)
+        good = self._checks.good(series, rows)
         if good is not None:
-            symbols, columns = symbols[good], tuple(column[good] for column in columns)
-            if not len(symbols):
+            rows = rows[:, good]
+            if not rows.size:
                 return None
+        symbols, *columns = rows
         # numpy sorts 16-bit integers stably by radix, several times as fast as wider ones.
         keys = symbols.astype(np.uint16) if len(self._directory) <= 1 << 16 else symbols
         order = np.argsort(keys, kind="stable")
         return self._doors[series].number(symbols[order], tuple(column[order] for column in columns), self._flushes)
 
-    def _translate(self, symbols: tuple[str, ...]) -> Ints:
-        """Return the number of each symbol, -1 if unknown; remembered for the tuple that a feed passes each time."""
+    def _translate(self, symbols: tuple[str, ...]) -> tuple[Ints, bool]:
+        """Return the number of each symbol, -1 if unknown, and whether all are known; remembered for the tuple that a
+        feed passes each time."""
         known = self._translations.get(id(symbols))
         if known is not None:  # the tuple is kept with it, so no other can have its id
-            return known[1]
+            return known[1:]
         numbers = np.array([self._directory.numbers.get(symbol, -1) for symbol in symbols], np.int64)
         if len(self._translations) >= _TRANSLATIONS:
             self._translations.clear()
-        self._translations[id(symbols)] = (symbols, numbers)
-        return numbers
+        are_known = bool((numbers >= 0).all())
+        self._translations[id(symbols)] = symbols, numbers, are_known
+        return numbers, are_known
 
     def _refuse_series(self, series: Series, rows: int) -> None:
         self.refusals.count("unknown_kind", rows)
@@ -224,10 +232,11 @@ class Batcher:
 
 
 class _Pending:
-    """Rows that wait for the next flush: columns that grow, and are used again."""
+    """Rows that wait for the next flush: a table that grows and is used again, of symbol numbers and columns."""
 
     def __init__(self, columns: int) -> None:
-        self._rows = np.empty((columns + 1, 1024), np.int64)
+        self._table = np.empty((columns + 1, 1024), np.int64)
+        self._columns = list(self._table)
         self._size = 0
 
     def __len__(self) -> int:
@@ -236,18 +245,18 @@ class _Pending:
     def add(self, symbols: Ints, columns: tuple[Ints, ...]) -> None:
         """Append a copy of some rows."""
         start, end = self._size, self._size + len(symbols)
-        if end > self._rows.shape[1]:
-            grown = np.empty((len(self._rows), max(end, 2 * self._rows.shape[1])), np.int64)
-            grown[:, :start] = self._rows[:, :start]
-            self._rows = grown
-        for place, values in enumerate((symbols, *columns)):
-            self._rows[place, start:end] = values
+        if end > self._table.shape[1]:
+            grown = np.empty((len(self._table), max(end, 2 * self._table.shape[1])), np.int64)
+            grown[:, :start] = self._table[:, :start]
+            self._table, self._columns = grown, list(grown)
+        for column, values in zip(self._columns, (symbols, *columns), strict=True):
+            column[start:end] = values
         self._size = end
 
-    def take(self) -> tuple[Ints, tuple[Ints, ...]]:
-        """Return the symbols and the columns of all rows, which are good until the next `add`, and begin anew."""
+    def take(self) -> Ints:
+        """Return all rows, which are good until the next `add`, and begin anew."""
         size, self._size = self._size, 0
-        return self._rows[0, :size], tuple(self._rows[1:, :size])
+        return self._table[:, :size]
 
 
 class _Door:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ticker.columns import Array, Column, Ints, columns_of
-from ticker.model import Series
+from ticker.model import KINDS, Series
 from ticker.stream.directory import Directory
 from ticker.stream.refusals import Refusals
 
@@ -23,6 +23,21 @@ EARLIEST_LIVE_US = 631_152_000_000_000
 """1990. An older row of a live feed is a mistake of units: seconds taken for microseconds lie in January 1970."""
 FURTHEST_US = (2**63 - 1) // 1000
 """A replay's times may be any that nanoseconds of 64 bits hold: from 1677 to 2262."""
+
+
+def _least(kind: str) -> list[tuple[int, Column, int]]:
+    """Return place, column and least value of those that are prices, sizes or counts.
+
+    Zero is how a side of a quote without orders is told, and how a size that the source doesn't tell.
+    """
+    found = []
+    for place, column in enumerate(columns_of(kind)):
+        if column.quantity in ("price", "size", "count"):
+            found.append((place, column, 1 if column.quantity == "price" and kind != "quotes" else 0))
+    return found
+
+
+_LEAST = {kind: _least(kind) for kind in KINDS}
 
 
 class _Wrong(NamedTuple):
@@ -60,48 +75,47 @@ class Checks:
             return FURTHEST_US
         return self._now_ns() // 1000 + self._ahead_us
 
-    def good(self, series: Series, symbols: Ints, columns: tuple[Ints, ...]) -> Array | None:
+    def good(self, series: Series, rows: Ints) -> Array | None:
         """Return a mask of the rows that can be, None if all can; the others are counted, and logged once.
 
-        `symbols` and `columns` have one value a row, for one row at least.
+        `rows` is a table, of one row at least: symbol numbers, then the columns of the kind.
         """
         self._learn()
         good: Array | None = None
-        for code, rows, say in self._all_wrong(series, symbols, columns):
-            rows = rows if good is None else rows & good  # a row is counted once
-            good = ~rows if good is None else good & ~rows
-            self._refusals.count(code, int(rows.sum()))
-            self._tell(code, series, symbols, rows, say)
+        for code, wrong, say in self._all_wrong(
+            series, rows[0], rows[1:], np.minimum.reduce(rows, axis=1).tolist()[1:]
+        ):
+            mask = wrong if good is None else wrong & good  # a row is counted once
+            good = ~mask if good is None else good & ~mask
+            if count := int(mask.sum()):
+                self._refusals.count(code, count)
+                self._tell(code, series, rows[0], mask, say)
         return good
 
-    def _all_wrong(self, series: Series, symbols: Ints, columns: tuple[Ints, ...]) -> Iterator[_Wrong]:
-        yield from self._wrong_times(symbols, columns[0])
-        described = columns_of(series.kind)
-        for column, values in zip(described[1:], columns[1:], strict=True):
-            # Zero is how a side of a quote without orders is told, and how a size that the source doesn't tell.
-            least = 1 if column.quantity == "price" and series.kind != "quotes" else 0
-            if int(values.min()) < least and column.quantity != "notional":
-                yield from self._wrong_numbers(column, symbols, values, least)
+    def _all_wrong(self, series: Series, symbols: Ints, columns: Ints, smallest: list[int]) -> Iterator[_Wrong]:
+        yield from self._wrong_times(symbols, columns[0], smallest[0])
+        for place, column, least in _LEAST[series.kind]:
+            if smallest[place] < least:
+                yield from self._wrong_numbers(column, symbols, columns[place], least)
         if series.kind == "bars":
             high, low = columns[2], columns[3]
             if (below := high < low).any():
                 yield _Wrong("range", below, lambda row: f"high {high[row]} is below low {low[row]} (whole numbers)")
 
-    def _wrong_times(self, symbols: Ints, times: Ints) -> Iterator[_Wrong]:
+    def _wrong_times(self, symbols: Ints, times: Ints, earliest: int) -> Iterator[_Wrong]:
         per_us = self._one_per_us
         if not per_us:
             times, per_us = times // self._per_us[symbols], 1
-        earliest_us, latest_us = -FURTHEST_US if self._now_ns is None else EARLIEST_LIVE_US, self.latest_us
+            earliest = int(times.min())
+        least, most = -FURTHEST_US if self._now_ns is None else EARLIEST_LIVE_US, self.latest_us
 
         def say(row: int) -> str:
-            return (
-                f"time {_shown(int(times[row]) // per_us)} is not one of {_shown(earliest_us)} to {_shown(latest_us)}"
-            )
+            return f"time {_shown(int(times[row]) // per_us)} does not lie between {_shown(least)} and {_shown(most)}"
 
-        if int(times.min()) < earliest_us * per_us:
-            yield _Wrong("time", times < earliest_us * per_us, say)
-        if int(times.max()) > latest_us * per_us:
-            yield _Wrong("time", times > latest_us * per_us, say)
+        if earliest < least * per_us:
+            yield _Wrong("time", times < least * per_us, say)
+        if int(times.max()) > most * per_us:
+            yield _Wrong("time", times > most * per_us, say)
 
     def _wrong_numbers(self, column: Column, symbols: Ints, values: Ints, least: int) -> Iterator[_Wrong]:
         """Yield the rows with a value below `least`; of a price, where the instrument has no such prices."""
@@ -111,7 +125,7 @@ class Checks:
         is_price = column.quantity == "price"
         below = (values < least) & ~self._signed[symbols] if is_price else values < least
         if below.any():
-            bound = "above 0, and signed_prices is not set" if is_price and least else "at least 0"
+            bound = ("above 0" if least else "at least 0") + ", and signed_prices is not set" * is_price
 
             def say(row: int) -> str:
                 scale = self._directory.instruments[int(symbols[row])].scale(column.quantity)
