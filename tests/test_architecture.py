@@ -19,6 +19,7 @@ BELOW_STREAM = VALUES | {"ticker.clock", "ticker.feed", "ticker.protocol", "tick
 MAY_IMPORT: dict[str, set[str]] = {
     "ticker.model": set(),
     "ticker.clock": set(),
+    "ticker.logs": set(),
     "ticker.columns": {"ticker.model"},
     "ticker.summary": {"ticker.model", "ticker.columns"},
     "ticker.feed": {"ticker.model", "ticker.columns", "ticker.clock"},

@@ -26,6 +26,7 @@ from ticker.clock import Clock, SystemClock
 from ticker.config import Environment, Parser, Settings, UsageError, add_options, raise_file_limit
 from ticker.feed import FatalFeedError, Feed
 from ticker.journal import JournalError
+from ticker.logs import start_logging
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def _main(arguments: Sequence[str]) -> int:
         feed = feed_class.from_options(args, clock)
     except ValueError as error:
         raise UsageError(environment.renamed(str(error), arguments)) from error
-    _start_logging(settings.log_level)
+    start_logging(settings.log_level, settings.log_format)
     if environment.unused:
         log.warning("no options of --feed %s, ignored: %s", settings.feed, ", ".join(environment.unused))
     return serve(settings, feed, clock)
@@ -302,16 +303,6 @@ def _add_first_options(parser: Parser) -> None:
     group.add_argument("--list-feeds", action="store_true", help="say which feeds are installed, and end")
     group.add_argument("-h", "--help", action="store_true", help="show this, with --feed its options too, and end")
     group.add_argument("--version", action="store_true", help="show the version, and end")
-
-
-def _start_logging(level: str) -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-    )
-    logging.getLogger("tornado.access").setLevel(logging.ERROR)
 
 
 def say(text: str) -> None:

@@ -34,7 +34,10 @@ from ticker.server.alpaca_test_market import AlpacaTestMarket
 from ticker.server.app import Server
 from ticker.server.connections import Connections
 from ticker.server.doorway import Doorway
+from ticker.server.loop_watch import LoopWatch
+from ticker.server.metrics import Metrics, Sources
 from ticker.server.proxies import Proxies
+from ticker.server.ready import Readiness
 from ticker.server.tls import Certificate, CertificateError
 from ticker.server.visits import Visits
 from ticker.stream.alpaca_accounts import PLANS, Accounts
@@ -89,18 +92,20 @@ class Node:
         self._assemble(await prepared(self._feed))
         settings = self._settings
         pages = dashboard.files()
-        alpaca = [*self._alpaca.routes(), *alpaca_rest.routes(self._alpaca)]
+        supervisor = Supervisor(self._feed, self._intake, self._clock, settings.stall_s, self._change_state)
+        self._watch_over(supervisor)
+        more = [*self._alpaca.routes(), *alpaca_rest.routes(self._alpaca)]
+        more += [*self._metrics.routes(), *self._readiness.routes()]
         self._server = Server(
             self._connections,
             pages,
             dashboard.HEADERS,
             settings.port,
-            alpaca,
+            more,
             self._doorway,
             self._visits,
             self._certificate,
         )
-        supervisor = Supervisor(self._feed, self._intake, self._clock, settings.stall_s, self._change_state)
         self._tasks = [
             asyncio.create_task(supervisor.run()),
             asyncio.create_task(self._flush_on_time()),
@@ -111,12 +116,14 @@ class Node:
             self._tasks.append(asyncio.create_task(self._journal.sync_on_time()))
         for task in self._tasks:
             task.add_done_callback(_tell_failure)
+        self._loop_watch.start()
         return self._server.url
 
     async def stop(self) -> None:
         """Let nobody in any more, stop the feed, publish what it still emitted, say goodbye and close."""
         if self._server is None:
             return
+        self._readiness.is_leaving = True
         self._server.stop_accepting()
         for task in self._tasks:
             task.cancel()
@@ -129,6 +136,7 @@ class Node:
         self._guarded(self._hub.settle)
         await self._connections.say_goodbye()
         await self._server.close()
+        self._loop_watch.stop()
 
     def reload(self) -> None:
         """Read the files anew that can change while it runs; one that cannot be used leaves what was read before."""
@@ -228,12 +236,27 @@ class Node:
             self._journal.note_symbols()
         self._connections.announce(numbers)
 
+    def _watch_over(self, supervisor: Supervisor) -> None:
+        """Make what tells how the server does."""
+        self._readiness = Readiness(self._market, lambda: self._server is not None and self._server.accepts)
+        sources = Sources(
+            markets=[self._market, self._alpaca_test.market],
+            connections=self._connections,
+            batcher=self._batcher,
+            supervisor=supervisor,
+            journal=self._journal,
+            why_not_ready=self._readiness.why_not,
+        )
+        self._metrics = Metrics(sources)
+        self._loop_watch = LoopWatch(self._metrics.lag_s.observe)
+
     async def _flush_on_time(self) -> None:
         """Flush at multiples of the batching window; serve conflated clients at multiples of their interval."""
         step_us = CONFLATION_MS[0] * 1000
         flush_ms = self._settings.flush_ms
         window_us = round(max(1.0, flush_ms) * 1000) if flush_ms else step_us  # without one only bars wait for a flush
         last_us = self._monotonic_us()
+        flush = self._metrics.timed(self._batcher.flush)
         while True:
             next_us = min((last_us // each + 1) * each for each in (window_us, step_us))
             await self._clock.sleep((next_us - self._monotonic_us()) / 1e6)
@@ -241,7 +264,7 @@ class Node:
             if self._feed.replay is None:
                 self._batcher.time(self._clock.now() - LATENESS_NS)
             if now_us // window_us > last_us // window_us:
-                self._guarded(self._batcher.flush)
+                self._guarded(flush)
                 self._guarded(self._hub.serve_late)
             for interval_ms in self._hub.intervals_ms:
                 if now_us // (interval_ms * 1000) > last_us // (interval_ms * 1000):

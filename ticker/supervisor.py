@@ -53,6 +53,8 @@ class Supervisor:
         self._jitter = jitter
         self._troubles = _Troubles(feed.name)
         self.state = "waiting"
+        self.restarts = 0
+        """How often the feed was started again after a failure."""
 
     async def run(self) -> None:
         """Run the feed until it has ended or failed for good. Cancel it to stop."""
@@ -84,6 +86,7 @@ class Supervisor:
             self._troubles.tell(trouble, delay_s)
             self._change("waiting")
             await self._clock.sleep(delay_s)
+            self.restarts += 1
 
     def _end(self, life: _Life, state: str) -> None:
         life.is_over = True

@@ -45,7 +45,13 @@ class Acceptor:
         self._loop = IOLoop.current()
         self._closed = False
         self._told = False
+        self._paused = False
         self._loop.add_handler(listener, self._accept, IOLoop.READ)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it waits for connections to close."""
+        return self._paused
 
     def close(self) -> None:
         """Accept no more."""
@@ -75,10 +81,12 @@ class Acceptor:
         if not self._told:
             self._told = True
             log.warning("accepting pauses until connections close: %s", error.strerror)
+        self._paused = True
         self._loop.remove_handler(self._listener)
         self._loop.call_later(PAUSE_S, self._resume)
 
     def _resume(self) -> None:
+        self._paused = False
         if not self._closed:
             self._loop.add_handler(self._listener, self._accept, IOLoop.READ)
 

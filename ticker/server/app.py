@@ -174,6 +174,11 @@ class Server:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{self._scheme}://{host}:{self._port}/"
 
+    @property
+    def accepts(self) -> bool:
+        """Whether it takes connections now."""
+        return bool(self._acceptors) and not any(acceptor.is_paused for acceptor in self._acceptors)
+
     def tick(self, now_s: float) -> None:
         """Do what is due. To be called about once a second."""
         self._visits.tick(now_s)

@@ -65,9 +65,17 @@ class Connections:
     ) -> None:
         """Do the same for any dialect: `session_of(outbox, now_s)` makes the session."""
         session = session_of(Outbox(self._outbox_bytes, self.pressure, self.totals), self._clock.monotonic())
-        connection = StreamSocket(stream, session, params, self._clock, peer, self._open.discard)
+        connection = StreamSocket(stream, session, params, self._clock, peer, self._forget)
         self._open.add(connection)
+        self.market.counts.opened += 1
         connection.open()
+
+    def _forget(self, connection: StreamSocket) -> None:
+        """Count a connection that has ended, once."""
+        if connection in self._open:
+            self._open.discard(connection)
+            code = connection.session.closing
+            self.market.counts.closes["gone" if code is None else code.name.lower()] += 1
 
     async def tick(self) -> None:
         """Do what is due on all connections, some at once. To be called about once a second."""

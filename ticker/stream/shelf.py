@@ -84,6 +84,11 @@ class Shelf:
         self._grow()
         return len(self._next)
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self._tail_rows + sum(len(part.block) for part in self._parts)
+
     def next_seqs(self, symbols: Ints) -> Ints:
         """Return the number of the next row of each symbol."""
         self._grow()
