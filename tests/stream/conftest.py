@@ -23,7 +23,7 @@ from ticker.stream.directory import Directory
 from ticker.stream.history import MIB, History
 from ticker.stream.hub import Hub
 from ticker.stream.market import Limits, Market
-from ticker.stream.outbox import Outbox, Pressure
+from ticker.stream.outbox import Outbox, Pressure, Totals
 from ticker.stream.session import Session
 
 EPOCH = "9f2c51d0"
@@ -61,7 +61,7 @@ class Peer:
         self.received: list[bytes] = []
         self.is_text = isinstance(codec, JsonCodec)
         self.reader = Reader(world.truth, EPOCH, self.is_text, world.market.limits.channels)
-        self.outbox = Outbox(outbox_bytes, world.pressure)
+        self.outbox = Outbox(outbox_bytes, world.pressure, world.totals)
         self.outbox.write = self._write
         self.session = Session(world.market, codec, self.outbox, world.pressure, world.now_s)
         self.session.open()
@@ -154,6 +154,7 @@ class World:
         self._defers = defers
         self._deferred: list[Callable[[], None]] = []
         self.pressure = Pressure()
+        self.totals = Totals()
         self.broker = broker = MemoryBroker()
         broker.subscribe(self.truth.record_bars)
         broker.subscribe(lambda blocks: self.history.append(blocks, self.now_s))
@@ -225,7 +226,8 @@ class World:
             self.hub.conflate(interval_ms)
 
     def settle_down(self) -> None:
-        """Let every client read and catch up until nothing is left, and hold what it read against the truth."""
+        """Let every client read and catch up until nothing is left; hold what it read against the truth, and the books
+        against each other."""
         self.flush()
         while self.do_deferred():
             pass
@@ -243,6 +245,14 @@ class World:
             if peer.session.closing is None:
                 peer.send("ping")
                 peer.reader.check_complete()
+        assert self.owed == 0
+        assert self.totals.waiting == {peer.outbox for peer in self.peers if peer.outbox.queued + peer.outbox.owed}
+
+    @property
+    def owed(self) -> int:
+        """What the books say is on its way."""
+        done = self.totals
+        return self.hub.ledger.due - done.delivered - done.merged - done.missed - done.abandoned
 
     def _later(self, work: Callable[[], None]) -> None:
         if self._defers:
