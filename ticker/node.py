@@ -215,7 +215,7 @@ class Node:
             is_open_to_all=settings.no_auth,
             auth_s=settings.auth_s,
         )
-        self._alpaca = Streams(self._connections, accounts, self._alpaca_test.market)
+        self._alpaca = Streams(self._connections, accounts, self._alpaca_test.market, self._doorway.proxies)
         self._intake = Intake(self._batcher, self._connections, self._announce, clock, at_once=settings.flush_ms == 0)
 
     def _possess_journal(self) -> Journal:

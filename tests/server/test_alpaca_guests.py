@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import logging
-from typing import Any
 
 import pytest
 from tornado.httputil import HTTPHeaders
 
+from tests.server.requests import request
 from tests.stream.conftest import World
 from ticker.clock import ManualClock
 from ticker.protocol.alpaca import Credentials
 from ticker.protocol.native import MsgpackCodec
-from ticker.server.alpaca import Streams, credentials_of, format_of, is_loopback
+from ticker.server.alpaca import Streams, credentials_of, format_of
 from ticker.server.connections import Connections
+from ticker.server.proxies import is_loopback
 from ticker.stream.alpaca_accounts import Accounts
 
 
@@ -71,14 +72,6 @@ def test_the_content_type_tells_the_codec(content_type: str | None, format: str)
     assert format_of(HTTPHeaders(headers)) == format
 
 
-class Request:
-    """What is asked of a request."""
-
-    def __init__(self, remote_ip: str) -> None:
-        self.remote_ip = remote_ip
-        self.headers = HTTPHeaders()
-
-
 @pytest.mark.parametrize(("keys", "told"), [((), 1), ((Credentials("K", "S"),), 0)])
 def test_who_comes_from_elsewhere_without_a_chance_is_logged_once(
     keys: tuple[Credentials, ...], told: int, caplog: pytest.LogCaptureFixture
@@ -86,7 +79,7 @@ def test_who_comes_from_elsewhere_without_a_chance_is_logged_once(
     world = World()
     connections = Connections(world.market, [MsgpackCodec()], ManualClock(), 1 << 20)
     streams = Streams(connections, Accounts(keys), world.market)
-    requests: Any = [Request("127.0.0.1"), Request("192.0.2.1"), Request("192.0.2.2")]
+    requests = [request(peer=peer) for peer in ("127.0.0.1", "192.0.2.1", "192.0.2.2")]
 
     with caplog.at_level(logging.WARNING):
         guests = [streams.guest(request) for request in requests]

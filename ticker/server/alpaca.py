@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from ticker.protocol.alpaca_msgpack import MsgpackAlpacaCodec
 from ticker.server import guard
 from ticker.server.connections import Connections
 from ticker.server.handshake import HandshakeHandler
+from ticker.server.proxies import Proxies
 from ticker.stream.alpaca_accounts import Accounts
 from ticker.stream.alpaca_session import AlpacaSession, Endpoint, Guest
 from ticker.stream.alpaca_subscriptions import Everything
@@ -41,7 +41,10 @@ MESSAGE_BYTES = 1 << 20
 class Streams:
     """What is offered where: the endpoints by feed, and a pair of codecs for each market and asset class."""
 
-    def __init__(self, connections: Connections, accounts: Accounts, test: Market) -> None:
+    def __init__(
+        self, connections: Connections, accounts: Accounts, test: Market, proxies: Proxies | None = None
+    ) -> None:
+        self._proxies = proxies or Proxies()
         self.accounts = accounts
         self.market = connections.market
         self.connections = connections
@@ -83,7 +86,7 @@ class Streams:
     def guest(self, request: HTTPServerRequest) -> Guest:
         """Return who asks."""
         peer = str(request.remote_ip)
-        guest = Guest(peer, is_loopback(peer), credentials_of(request.headers))
+        guest = Guest(peer, self._proxies.is_local(request), credentials_of(request.headers))
         if self.accounts.is_open and not self.accounts.lets_in(guest.is_local) and not self._told:
             self._told = True
             log.warning("Alpaca clients of other machines, such as %s, need credentials: set --alpaca-key", peer)
@@ -147,13 +150,3 @@ def credentials_of(headers: HTTPHeaders) -> Credentials | None:
             return Credentials("", "")
         return Credentials.of(key, secret)
     return None
-
-
-def is_loopback(address: str) -> bool:
-    """Tell whether an address is this machine's own."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return bool((mapped or ip).is_loopback)
