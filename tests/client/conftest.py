@@ -12,7 +12,7 @@ import pytest
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.testing import bind_unused_port
-from tornado.web import Application
+from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ticker.client import Backoff
@@ -168,6 +168,8 @@ class Handler(WebSocketHandler):
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         self._server.subprotocols.append(subprotocols)
+        self._server.authorizations.append(self.request.headers.get("Authorization"))
+        assert not self.request.query
         return "ticker.v1.msgpack"
 
     async def open(self) -> None:
@@ -191,6 +193,8 @@ class FakeServer:
         self.scripts: list[Callable[[Peer], Awaitable[None]]] = []
         self.running: list[asyncio.Future[None]] = []
         self.subprotocols: list[list[str]] = []
+        self.authorizations: list[str | None] = []
+        """The header of each handshake."""
         self._http = HTTPServer(Application([("/stream", Handler, {"server": self})]))
         listener, self.port = bind_unused_port()
         self._http.add_socket(listener)
@@ -243,3 +247,30 @@ async def numbers(subscription: Any, n: int) -> list[int]:
         if len(found) >= n:
             return found
     return found
+
+
+class Refusing(RequestHandler):
+    def initialize(self, asked: list[str | None]) -> None:
+        self._asked = asked
+
+    def get(self) -> None:
+        self._asked.append(self.request.headers.get("Authorization"))
+        self.set_status(401)
+        self.set_header("WWW-Authenticate", "Bearer")
+        self.finish("token: it has expired\n")
+
+
+@pytest.fixture
+def refusing_server(io_loop: IOLoop) -> Iterator[SimpleNamespace]:
+    """Return a server that lets nobody in: its `url`, and what its handshakes were `asked`."""
+    asked: list[str | None] = []
+    http = HTTPServer(Application([("/stream", Refusing, {"asked": asked})], log_function=lambda handler: None))
+    listener, port = bind_unused_port()
+
+    async def start() -> None:
+        http.add_socket(listener)
+
+    io_loop.run_sync(start)
+    yield SimpleNamespace(url=f"ws://127.0.0.1:{port}/stream", asked=asked)
+    http.stop()
+    io_loop.run_sync(http.close_all_connections)

@@ -238,9 +238,9 @@ def test_rows_of_a_channel_that_was_given_up_are_counted_and_dropped() -> None:
 
 
 def test_a_token_that_is_refused_is_no_protocol_error() -> None:
-    conversation = Conversation(token="wrong")
-    conversation.connected()
-    conversation.receive(msgpack.packb(Server(False).welcome()))
+    conversation = Conversation()
+    conversation.connected("wrong")
+    conversation.receive(msgpack.packb(Server(False).welcome() | {"auth": True}))
     (command,) = commands(conversation)
 
     with pytest.raises(Unauthenticated):

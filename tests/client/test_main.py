@@ -176,7 +176,8 @@ def test_the_help_shows_how(capsys: Any) -> None:
         "--since-start",
         "--rows",
         "--format",
-        "--token",
+        "--token-file",
+        "TICKER_TOKEN",
     ):
         assert option in page
     assert "Exit codes" in page

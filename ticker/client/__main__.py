@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from ticker.client.connection import stream_url
@@ -14,9 +15,12 @@ from ticker.client.conversation import Status
 from ticker.client.errors import ClientError, MissedRows, SymbolsRefused
 from ticker.client.request import request_of
 from ticker.client.stream import Stream, connect
+from ticker.client.token import Token
 from ticker.columns import Batch, columns_of
 from ticker.model import KINDS
 from ticker.protocol.text import rfc3339
+
+TOKEN_VARIABLE = "TICKER_TOKEN"
 
 DESCRIPTION = """\
 Print trades, quotes or bars of a Tickercast server, one row a line: time, symbol, then name=value for each column.
@@ -86,7 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rows", type=_positive, metavar="N", help="end after N rows")
     parser.add_argument("--format", choices=("text", "csv"), default="text", help="default: text")
-    parser.add_argument("--token", help="what to authenticate with, where the server asks for it")
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help=f"file of the token, where the server asks for one, read for each connection; or set {TOKEN_VARIABLE}",
+    )
     return parser
 
 
@@ -100,7 +108,7 @@ async def _print(options: argparse.Namespace) -> int:
     left = options.rows
     is_csv = options.format == "csv"
     render = csv_lines if is_csv else text_lines
-    async with connect(options.url, token=options.token, on_status=_tell_status) as stream:
+    async with connect(options.url, token=_token(options.token_file), on_status=_tell_status) as stream:
         subscription = _subscribe(stream, options)
         if is_csv:
             columns = columns_of(options.kind, options.mode == "conflated")
@@ -116,6 +124,13 @@ async def _print(options: argparse.Namespace) -> int:
                 if not left:
                     break
     return 0
+
+
+def _token(path: str | None) -> Token | None:
+    """Return what to authenticate with. No option holds it: everyone on a machine can read command lines."""
+    if path is None:
+        return os.environ.get(TOKEN_VARIABLE, "").strip() or None
+    return lambda: Path(path).read_text("utf-8").strip()
 
 
 def _write(lines: list[str]) -> None:

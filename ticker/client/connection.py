@@ -12,8 +12,9 @@ from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, WebSocketError, websocket_connect
 
 from ticker.client.decode import SUBPROTOCOL
-from ticker.client.errors import ConnectionFailed
+from ticker.client.errors import ConnectionFailed, Unauthenticated
 from ticker.client.questions import Outgoing
+from ticker.protocol.messages import CloseCode
 
 CONNECT_S = 10.0
 """The longest wait for a connection, and again for the server's first word."""
@@ -33,9 +34,13 @@ def stream_url(url: str) -> str:
     return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
 
 
-async def open_connection(url: str) -> WebSocketClientConnection:
-    """Return a new connection to the stream at `url`. Raises ConnectionFailed."""
-    request = HTTPRequest(url, connect_timeout=CONNECT_S, request_timeout=CONNECT_S)
+async def open_connection(url: str, token: str | None = None) -> WebSocketClientConnection:
+    """Return a new connection to the stream at `url`. The token goes into a header, never into the URL; nor does it
+    follow a redirection. Raises ConnectionFailed, and Unauthenticated for a token that is refused."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    request = HTTPRequest(
+        url, headers=headers, connect_timeout=CONNECT_S, request_timeout=CONNECT_S, follow_redirects=token is None
+    )
     future = asyncio.ensure_future(
         websocket_connect(request, subprotocols=[SUBPROTOCOL], max_message_size=MESSAGE_BYTES)
     )
@@ -46,6 +51,8 @@ async def open_connection(url: str) -> WebSocketClientConnection:
         future.add_done_callback(_abandon)
         raise
     except (OSError, HTTPError, WebSocketError) as error:
+        if isinstance(error, HTTPError) and error.code == 401:
+            raise Unauthenticated(CloseCode.UNAUTHENTICATED, f"{url}: {_reason(error)}") from None
         raise ConnectionFailed(f"{url}: {error}") from error
 
 
@@ -111,6 +118,12 @@ def _see(future: asyncio.Future[Any]) -> None:
     """See an exception that nobody else will: a write that failed is also a read that fails."""
     if not future.cancelled():
         future.exception()
+
+
+def _reason(error: HTTPError) -> str:
+    """Return what a server says of why it refuses."""
+    body = b"" if error.response is None else error.response.body
+    return " ".join(body[:200].decode(errors="replace").split()) or str(error)
 
 
 def _abandon(future: asyncio.Future[WebSocketClientConnection]) -> None:

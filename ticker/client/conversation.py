@@ -15,6 +15,7 @@ from ticker.client.questions import Answer, Message, Questions, nothing
 from ticker.client.subscription import Subscription, Track
 from ticker.columns import columns_of
 from ticker.model import Channel, Position
+from ticker.protocol.messages import CloseCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class RowsLost(Exception):
 class Conversation:
     """One reader's dialogue. `subscriptions` is what it wants, in the order in which it is asked for again."""
 
-    def __init__(self, token: str | None = None, on_status: Callable[[Status], object] | None = None) -> None:
+    def __init__(self, on_status: Callable[[Status], object] | None = None) -> None:
         self.subscriptions: list[Subscription] = []
         self.welcome: Mapping[str, Any] | None = None
         self.status: Status | None = None
@@ -43,7 +44,11 @@ class Conversation:
         self.questions = Questions()
         self.made_progress = False
         """Whether this connection has brought rows, or lived until a heartbeat."""
-        self._token = token
+        self.is_let_in = False
+        """Whether this connection needs no other token, for now."""
+        self.expires_ns: int | None = None
+        """When the token ends that the server knows, by its clock; None for never."""
+        self._token: str | None = None
         self._on_status = on_status
         self._epoch = ""
         self._rows = 0
@@ -56,6 +61,7 @@ class Conversation:
             "heartbeat": self._heartbeat,
             "gap": self._gap,
             "goodbye": self._goodbye,
+            "revoked": self._revoked,
             "error": self._unasked_error,
         }
 
@@ -66,8 +72,11 @@ class Conversation:
 
     # Connections
 
-    def connected(self) -> None:
-        """Begin a connection."""
+    def connected(self, token: str | None = None) -> None:
+        """Begin a connection. `token` is what it was opened with: sent again if the server still asks for it."""
+        self._token = token
+        self.is_let_in = False
+        self.expires_ns = None
         self.reconnect_ms = self.last_error = None
         self.made_progress = False
         self._rows = 0
@@ -94,6 +103,10 @@ class Conversation:
             self.questions.answered(message["id"], message)
         elif isinstance(kind, str) and kind in self._handlers:
             self._handlers[kind](message)
+
+    def authenticate(self, token: str) -> None:
+        """Prove oneself, the first time or again: subscriptions go on without losing a row."""
+        self.questions.ask({"op": "auth", "token": token}, self._authenticated, nothing)
 
     # What a reader asks
 
@@ -270,12 +283,33 @@ class Conversation:
         epoch = welcome_epoch(message)
         self.welcome, self._epoch = message, epoch
         self.status = Status("waiting" if self.status is None else self.status.state, message.get("clock"))
-        if self._token is not None:
-            self.questions.ask({"op": "auth", "token": self._token}, _authenticated, nothing)
+        self.expires_ns = _expires(message)
+        self.is_let_in = message.get("auth") is not True
+        if not self.is_let_in:
+            if self._token is None:
+                raise Unauthenticated(CloseCode.UNAUTHENTICATED, "the server asks for a token, and none was given")
+            self.authenticate(self._token)
         self.questions.connected()
         # Names first: a wildcard leaves them alone.
         for subscription in sorted(self.subscriptions, key=lambda each: each.request.symbols is None):
             self._ask_for(subscription)
+
+    def _authenticated(self, message: Message | ClientError) -> None:
+        if isinstance(message, ClientError):
+            raise Unauthenticated(CloseCode.UNAUTHENTICATED, str(message))
+        self.is_let_in, self.expires_ns = True, _expires(message)
+
+    def _revoked(self, message: Message) -> None:
+        """Forget channels that the token permits no longer, and let their readers know."""
+        channels = message.get("channels")
+        lost: dict[Subscription, list[str]] = {}
+        for number in channels if isinstance(channels, list) else ():
+            if type(number) is int and number in self._routes:
+                owner, track, _ = self._routes.pop(number)
+                self._numbers.pop(track.description.channel, None)
+                lost.setdefault(owner, []).append(track.description.channel.symbol)
+        for subscription, symbols in lost.items():
+            subscription.revoked(symbols)
 
     def _told_status(self, message: Message) -> None:
         status = Status(str(message.get("state")), message.get("clock"))
@@ -335,6 +369,6 @@ def _refused(message: Message) -> dict[str, str]:
         raise ProtocolError("refused symbols that cannot be read") from error
 
 
-def _authenticated(message: Message | ClientError) -> None:
-    if isinstance(message, ClientError):
-        raise Unauthenticated(4001, str(message))
+def _expires(message: Message) -> int | None:
+    expires = message.get("expires")
+    return expires if type(expires) is int else None

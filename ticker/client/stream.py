@@ -29,6 +29,7 @@ from ticker.client.errors import (
 from ticker.client.inbox import Inbox
 from ticker.client.request import request_of
 from ticker.client.subscription import Subscription
+from ticker.client.token import Token, fresh, refresh_delay
 from ticker.columns import Batch
 from ticker.model import Position
 from ticker.protocol.messages import CloseCode
@@ -50,7 +51,7 @@ class Stream:
         self,
         url: str,
         *,
-        token: str | None = None,
+        token: Token | None = None,
         buffer_bytes: int = 1 << 20,
         patience_s: float | None = None,
         on_status: Callable[[Status], object] | None = None,
@@ -59,15 +60,18 @@ class Stream:
         self.url = stream_url(url)
         self.reconnects = 0
         """How many times the connection was lost and made again."""
-        self._conversation = Conversation(token, on_status)
+        self._conversation = Conversation(on_status)
+        self._token = token
         self._inbox = Inbox(buffer_bytes)
         self._patience_s = patience_s
         self._backoff = backoff or Backoff()
         self._subscriptions: list[Subscription] = []
         self._sender: Sender | None = None
         self._watcher: asyncio.TimerHandle | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._renewed_ns: int | None = None
         self._opened: asyncio.Future[None] | None = None
-        self._heard = 0.0
+        self._heard = self._welcomed_s = 0.0
         self._is_paused = False
         self._task: asyncio.Task[None] | None = None
         self._error: ClientError | None = None
@@ -179,9 +183,10 @@ class Stream:
         """Connect. Raises ConnectionFailed if there is no such server; later failures are tried again."""
         if self._task is not None:
             raise ClientError("a stream is opened once")
-        connection = await open_connection(self.url)
+        token = await fresh(self._token)
+        connection = await open_connection(self.url, token)
         self._opened = opened = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._keep(connection))
+        self._task = asyncio.create_task(self._keep(connection, token))
         try:
             await opened
         except BaseException:
@@ -205,12 +210,12 @@ class Stream:
             await asyncio.wait([self._task])
         self._conversation.questions.fail(ClientError("the stream was closed"))
 
-    async def _keep(self, connection: WebSocketClientConnection) -> None:
+    async def _keep(self, connection: WebSocketClientConnection, token: str | None) -> None:
         """Talk, and connect again, until closed or until that is no use."""
         loop = asyncio.get_running_loop()
         try:
             while True:
-                code = await self._talk(connection)
+                code = await self._talk(connection, token)
                 self._refuse_final(code)
                 lost_at, reason = loop.time(), f"connection lost (code {code})" if code else "connection lost"
                 conversation = self._conversation
@@ -222,7 +227,8 @@ class Stream:
                     log.warning("%s: %s; trying again in %.1f s", self.url, reason, delay)
                     await asyncio.sleep(delay)
                     try:
-                        connection = await open_connection(self.url)
+                        token = await fresh(self._token)
+                        connection = await open_connection(self.url, token)
                         break
                     except ConnectionFailed as error:
                         reason, code, wait, progress = str(error.__cause__ or error), None, None, False
@@ -255,26 +261,32 @@ class Stream:
     def _refuse_final(self, code: int | None) -> None:
         why = self._conversation.last_error
         if code == CloseCode.UNAUTHENTICATED:
+            if callable(self._token) and self._conversation.is_let_in:
+                return  # it was right, and is no more: there may be a fresh one
             raise Unauthenticated(code, f"{self.url}: {why or 'the server wants a valid token'}")
         if code in FINAL:
             raise ConnectionClosed(code, f"{self.url}: closed with {code}" + (f" after {why}" if why else ""))
 
-    async def _talk(self, connection: WebSocketClientConnection) -> int | None:
+    async def _talk(self, connection: WebSocketClientConnection, token: str | None) -> int | None:
         """Hold the conversation on a connection until it ends; return its close code."""
         loop, conversation = asyncio.get_running_loop(), self._conversation
         sender = self._sender = Sender(connection, conversation.questions.outgoing)
         self._heard = loop.time()
-        conversation.connected()
+        conversation.connected(token)
+        self._renewed_ns = None
         self._watch(connection, self._heard)
         message: str | bytes | None = ""
+        self._welcomed_s = self._heard
         try:
             while (message := await connection.read_message()) is not None:
                 self._heard = loop.time()
                 conversation.receive(message)
-                if self._opened is not None and conversation.is_welcome:
+                if self._opened is not None and conversation.is_let_in:
                     self._open()
                 if conversation.questions.outgoing:
                     self._send()
+                if conversation.expires_ns != self._renewed_ns:
+                    self._plan_renewal()
                 if self._inbox.is_full:
                     self._is_paused = True
                     await self._inbox.room(lambda: [each.shelf for each in self._subscriptions])
@@ -289,6 +301,8 @@ class Stream:
             sender.close()
             if self._watcher is not None:
                 self._watcher.cancel()
+            if self._renewal is not None:
+                self._renewal.cancel()
             conversation.lost()
             await close_connection(connection, message is None)
 
@@ -305,6 +319,33 @@ class Stream:
             connection.stream.close()
             return
         self._watcher = loop.call_later(1.0, self._watch, connection, now + 1.0)
+
+    def _plan_renewal(self) -> None:
+        """Renew the token in time before it expires, if there is a function that gives others."""
+        self._renewed_ns = expires_ns = self._conversation.expires_ns
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
+        time_ns = self.welcome.get("time")
+        if expires_ns is not None and callable(self._token) and isinstance(time_ns, int):
+            # By the server's clock, which ours need not agree with.
+            passed_s = asyncio.get_running_loop().time() - self._welcomed_s
+            self._renewal = asyncio.create_task(self._renew((expires_ns - time_ns) / 1e9 - passed_s))
+
+    async def _renew(self, left_s: float) -> None:
+        """Send a fresh token before the old one ends, in `left_s`; try again while there is none."""
+        while True:
+            delay_s = refresh_delay(left_s)
+            await asyncio.sleep(delay_s)
+            left_s -= delay_s
+            try:
+                token = await fresh(self._token)
+            except ConnectionFailed as error:
+                log.warning("%s: %s", self.url, error)
+                continue
+            if token is not None:
+                self._conversation.authenticate(token)
+                self._send()
 
     # Commands
 
@@ -347,7 +388,7 @@ class Stream:
 def connect(
     url: str,
     *,
-    token: str | None = None,
+    token: Token | None = None,
     buffer_bytes: int = 1 << 20,
     patience_s: float | None = None,
     on_status: Callable[[Status], object] | None = None,
@@ -355,6 +396,9 @@ def connect(
 ) -> Stream:
     """Return a stream for `async with`: `ws://HOST:PORT/stream`, or the `http://` address that the server prints.
 
+    `token` is what to authenticate with, or a function (async or not) that returns a fresh one: it is called for each
+    connection, and before the one in use expires. It is sent as a header or by `auth`, never in the URL. One that is
+    refused is an Unauthenticated, and not tried again.
     `buffer_bytes` bounds what is received and not read yet; beyond it the server is made to wait. `patience_s` is how
     long a lost connection is tried again, for ever unless given. `on_status` is called when the feed's state changes.
     """

@@ -5,7 +5,7 @@ It outlives connections: `resumed` says what to ask a new one for, `described` a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ticker.client.cursor import Cursor, cursor_for
@@ -225,6 +225,13 @@ class Subscription(AsyncIterator[Batch]):
         self.descriptions.pop(symbol, None)
         track = self._tracks.pop(symbol, None)
         return track.position if track else None
+
+    def revoked(self, symbols: Iterable[str]) -> None:
+        """Take the news that the token permits some symbols no longer: no row of them comes any more."""
+        for symbol in symbols:
+            self.forget(symbol)
+            self.refused[symbol] = self._refusal[symbol] = "forbidden"
+        self._inbox.wake_all()
 
     def adopt(self, positions: Mapping[str, Position]) -> None:
         """Expect symbols of another subscription, each from the row that would have come next there."""

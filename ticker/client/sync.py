@@ -16,6 +16,7 @@ from ticker.client.conversation import Status
 from ticker.client.errors import MissedRows, SymbolsRefused
 from ticker.client.stream import connect
 from ticker.client.subscription import Subscription
+from ticker.client.token import Token
 from ticker.columns import Batch
 from ticker.model import Position
 
@@ -39,7 +40,7 @@ class Reader(Iterator[Batch]):
         since: Mapping[str, Position] | int | None = None,
         on_missed: Callable[[MissedRows], object] | None = None,
         on_refused: Callable[[SymbolsRefused], object] | None = None,
-        token: str | None = None,
+        token: Token | None = None,
         buffer_bytes: int = 1 << 20,
         patience_s: float | None = None,
         on_status: Callable[[Status], object] | None = None,
