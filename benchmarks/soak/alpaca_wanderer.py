@@ -18,6 +18,7 @@ from wire import ALPACA_JSON
 KINDS = {"t": "trades", "q": "quotes"}
 FIELDS = {"trades": ("p", "s"), "quotes": ("bp", "bs", "ap", "as")}
 PRICES = ("p", "bp", "ap")
+TOO_SLOW = 407
 ID_BITS = 32
 """Bits of a trade's id that are its row's number in the native stream (docs/alpaca.md)."""
 
@@ -88,6 +89,8 @@ class AlpacaWanderer(Wanderer):
                 answer = rows[-1]
                 if type == "subscription":
                     self._note_lists(answer)
+                elif type == "error" and answer["code"] == TOO_SLOW:
+                    self.did["told that it is slow"] += 1
                 elif type == "error":
                     self._wrong("error", str(answer))
         return answer
