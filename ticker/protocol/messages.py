@@ -11,6 +11,8 @@ from ticker.model import KINDS
 
 CONFLATION_MS = (50, 100, 250, 500, 1000, 5000)
 """The conflation intervals that are granted; what is asked is rounded up to one of them."""
+ID_CHARACTERS = 1000
+"""How long a command's `id` may be: its answer, an error too, repeats it."""
 
 
 class CloseCode(IntEnum):
@@ -137,8 +139,10 @@ def _subscribe(message: Mapping[Any, Any], id: int | str | None) -> Subscribe:
 
 
 def id_of(message: Mapping[Any, Any]) -> int | str | None:
-    """Return the `id` of a client's map. Raises CommandError if it is neither an integer nor a string."""
+    """Return the `id` of a client's map. Raises CommandError if it is neither an integer nor a string, or too long."""
     id = message.get("id")
+    if isinstance(id, str) and len(id) > ID_CHARACTERS:
+        raise CommandError("bad_request", f"id: expected at most {ID_CHARACTERS} characters")
     if id is None or isinstance(id, str) or (isinstance(id, int) and not isinstance(id, bool)):
         return id
     raise CommandError("bad_request", "id: expected an integer or a string")

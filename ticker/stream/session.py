@@ -40,7 +40,6 @@ REFUSAL_BYTES = 45
 """What one of them occupies besides the symbol."""
 REVOKED_CHANNELS = 50_000
 """Channels that a message `revoked` names at most."""
-ID_CHARACTERS = 1000
 SECONDS_AT_LIMIT = 10
 """In so many consecutive seconds a client may pass the limit of commands before it is closed."""
 
@@ -199,9 +198,7 @@ class Session:
             self._market.gate.leave(grant.principal)
 
     def _obey(self, command: Command) -> None:
-        """Do and answer a command. Raises CommandError with its `id`, unless that is what is wrong with it."""
-        if isinstance(command.id, str) and len(command.id) > ID_CHARACTERS:
-            raise CommandError("bad_request", f"id: expected at most {ID_CHARACTERS} characters")
+        """Do and answer a command. Raises CommandError with its `id`."""
         try:
             self._answer(command)
         except CommandError as error:
