@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ticker.clock import Clock
@@ -55,6 +55,7 @@ class Journal:
         self._is_stuck = self._is_closed = False
         self._boot = boot_id()
         self._syncing = ThreadPoolExecutor(1, "journal-fsync")
+        self._trouble: OSError | None = None  # of a thread
         self._older = self._folder.sizes()
         self._feed: Feed
         self._parts: Parts
@@ -99,6 +100,8 @@ class Journal:
             self._refuse_if_stuck()
             return
         try:
+            if self._trouble is not None:
+                raise self._trouble
             self._segment.append(blocks, self._flush(blocks[0].number))
             if not self._fsync_s:
                 self._sync(self._segment)
@@ -116,7 +119,7 @@ class Journal:
         try:
             self._segment = self._begun(blocks[0].number + 1, segment.size)
             if self._fsync_s:
-                self._watch(self._syncing.submit(self._finish, segment))
+                self._syncing.submit(self._finish, segment)
             else:
                 self._sync(self._segment)
                 self._folder.sync()
@@ -149,6 +152,8 @@ class Journal:
         self._syncing.shutdown()
         if not self.failed:
             try:
+                if self._trouble is not None:
+                    raise self._trouble
                 self._segment.note(End())
                 self._sync(self._segment)
             except OSError as error:
@@ -201,18 +206,12 @@ class Journal:
         self.fsync_s = time.perf_counter() - began
 
     def _finish(self, segment: Segment) -> None:
-        segment.sync()
+        """Force a segment to the disk for the last time. Runs in a thread."""
+        try:
+            segment.sync()
+        except OSError as error:
+            self._trouble = error
         segment.close()
-
-    def _watch(self, future: Future[None]) -> None:
-        """Give up, in the loop, if what another thread does fails."""
-        loop = asyncio.get_running_loop()
-
-        def look(done: Future[None]) -> None:
-            if (error := done.exception()) is not None:
-                loop.call_soon_threadsafe(self._give_up_late, error)
-
-        future.add_done_callback(look)
 
     def _give_up_late(self, error: BaseException) -> None:
         try:

@@ -32,15 +32,14 @@ class Segment:
     def __init__(self, folder: Folder, number: int, directory: Directory, columns: Columns, head: Head) -> None:
         """Begin a segment with this state; the head's pieces are filled in."""
         self.number = number
-        self.size = 0
-        """Bytes written."""
         self.flushes = 0
         """Flushes written."""
         self._directory = directory
         self._commits_path = folder.commits(number)
         self._fds: list[int] = []
         self._commits = -1
-        self._dirty: set[int] = set()
+        self._written: dict[int, int] = {}
+        self._synced: dict[int, int] = {}
         self._schemas = {series: schema_of(series, head.epoch) for series in directory.series}
         self._places = {series: place for place, series in enumerate(directory.series, 1)}
         self._symbols_schema = symbols_schema(columns, head.epoch)
@@ -48,10 +47,10 @@ class Segment:
         self._known = 0
         try:
             # The commits come first: a number without them is a segment that somebody took apart.
-            self._commits = os.open(self._commits_path, _NEW, 0o644)
+            self._commits = self._created(self._commits_path)
             self._write(self._commits, ledger.OPEN)
             for path in folder.files(number, directory.series):
-                self._fds.append(_created(path))
+                self._fds.append(self._created(path))
             pieces = [self._put(0, head_of(self._symbols_schema), 0)]
             pieces += [self._put(place, head_of(self._schemas[series]), 0) for series, place in self._places.items()]
             pieces.append(self._put_symbols(columns))
@@ -61,6 +60,11 @@ class Segment:
             raise
         self.head_size = self.size
         """Bytes that it began with."""
+
+    @property
+    def size(self) -> int:
+        """Bytes written."""
+        return sum(self._written.values())
 
     def append(self, blocks: Sequence[Block], flush: Flush) -> None:
         """Write a flush, whole or not at all; its pieces are filled in."""
@@ -87,9 +91,11 @@ class Segment:
 
     def sync(self) -> None:
         """Have everything that was written so far on the disk, the commits last."""
-        dirty, self._dirty = self._dirty, set()
-        for fd in sorted(dirty, key=lambda fd: fd == self._commits):
-            _sync(fd)
+        for fd in (*self._fds, self._commits):
+            written = self._written[fd]
+            if written > self._synced[fd]:
+                _sync(fd)
+                self._synced[fd] = written
 
     def mark_as_ended(self) -> None:
         """Make known that rows were offered that are not in here. Raises OSError where no way leads to that."""
@@ -127,13 +133,18 @@ class Segment:
     def _write(self, fd: int, data: bytes | pa.Buffer) -> None:
         left = memoryview(data)
         while left:
-            left = left[os.write(fd, left) :]
-        self._dirty.add(fd)
-        self.size += len(memoryview(data))
+            left = left[write_some(fd, left) :]
+        self._written[fd] += len(memoryview(data))
+
+    def _created(self, path: Path) -> int:
+        fd = os.open(path, _NEW, 0o644)
+        self._written[fd] = self._synced[fd] = 0
+        return fd
 
 
-def _created(path: Path) -> int:
-    return os.open(path, _NEW, 0o644)
+def write_some(fd: int, data: memoryview) -> int:
+    """Write as much of the data as the system takes; return how many bytes that was. All writes go through here."""
+    return os.write(fd, data)
 
 
 def _sync(fd: int) -> None:
