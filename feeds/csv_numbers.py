@@ -136,6 +136,15 @@ class Numbers:
             values[row] = 0 if bad[row] else number
         return values, bad if bad.any() else None
 
+    def below(self, least: int) -> Ints:
+        """Return the rows whose numbers lie below `least`, 0 or 1 whole number at the scale."""
+        if not len(self.values) or (int(self.values.min()) >= least and not self.wide):
+            return np.zeros(0, np.int64)
+        below = self.values < least
+        for row, whole in self.wide.items():
+            below[row] = whole < least
+        return np.flatnonzero(below)
+
     @property
     def any_negative(self) -> bool:
         return bool((self.values < 0).any()) or any(whole < 0 for whole in self.wide.values())

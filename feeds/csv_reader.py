@@ -32,6 +32,7 @@ PARSERS = 2
 P = TypeVar("P")
 WIDE_DECIMAL = 38
 _NEVER_NEGATIVE = ("size", "count")
+_HIGH, _LOW = (ROLES["bars"].index(role) for role in ("high", "low"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,8 @@ class Reader(ABC, Generic[P]):
         """Return a piece's rows, given its columns. Raises Refused if any is out of the ordinary."""
         time = self._times(columns)
         numbers = tuple(None if i is None else self._fast_numbers(role, columns[i]) for role, i in self._roles)
+        if self.plan.kind == "bars" and _any_below(numbers[_HIGH], numbers[_LOW]):
+            raise Refused
         return Rows(time, self._codes(columns, len(time)), numbers, (), lambda: self._lines(piece))
 
     def _fast_numbers(self, role: str, column: pa.Array) -> Numbers:
@@ -237,6 +240,9 @@ class Reader(ABC, Generic[P]):
                     raise ValueError(f"has {len(cells)} cells, not {self.plan.width}")
                 time = self._slow_time(cells)
                 row = [(0, 0) if i is None else self._slow_number(role, cells[i]) for role, i in self._roles]
+                if self.plan.kind == "bars" and _is_below(row[_HIGH], row[_LOW]):
+                    high, low = (cells[self.plan.roles[role]].strip() for role in ("high", "low"))
+                    raise ValueError(f"high {high} is below low {low}")
                 column = self.plan.symbol_column
                 code = self.symbols[self.plan.symbol] if column is None else self._code(cells[column])
             except ValueError as error:
@@ -305,6 +311,17 @@ def slow_time(plan: TimePlan, cells: list[str]) -> int:
     if not exists[0]:
         raise ValueError(f"{' '.join(cells).strip()!r} never was in {plan.zone.name}: the clocks leapt over it")
     return int(time[0])
+
+
+def _any_below(high: Numbers | None, low: Numbers | None) -> bool:
+    """Tell whether a bar's high may be below its low: surely where both are small and of one scale."""
+    if high is None or low is None:
+        return False
+    return bool(high.wide or low.wide) or high.scale != low.scale or bool((high.values < low.values).any())
+
+
+def _is_below(high: tuple[int, int], low: tuple[int, int]) -> bool:
+    return bool(high[0] * 10 ** low[1] < low[0] * 10 ** high[1])
 
 
 def _unit_times(column: pa.Array, decimals: int) -> Ints:

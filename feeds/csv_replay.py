@@ -52,6 +52,7 @@ class CsvFeed(Feed):
         super().__init__(clock)
         self._options = options
         self.replay = None if options.restamp else Replay(options.speed)
+        self.ahead_s = None  # at ten times the speed a restamped file runs ahead of the clock
         self.bad_rows = BadRows(options.skip_bad_rows)
         self._facts: list[Facts] = []
         self._catalogue = Catalogue(6)

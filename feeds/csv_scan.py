@@ -74,6 +74,7 @@ class _Scan:
         self._roles = [QUANTITY[role] for role in ROLES[plan.kind]]
         self._digits: dict[str, Ints] = {q: np.zeros(0, np.int64) for q in ("price", "size", "notional", "count")}
         self._largest: dict[str, Floats] = {q: np.zeros(0) for q in self._digits}
+        self._signed = np.zeros(0, bool)
         self._spacings = Spacings() if plan.kind == "bars" else None
         self._facts = Facts(plan, {})
         self._newest: int | None = None
@@ -98,6 +99,9 @@ class _Scan:
                 self._digits[quantity] = numbers.decimals(rows.codes, digits)
                 largest = _grown(self._largest[quantity], symbols)
                 self._largest[quantity] = numbers.largest(rows.codes, largest)
+                if quantity == "price":
+                    self._signed = _grown(self._signed, symbols)
+                    self._signed[rows.codes[numbers.below(0 if self._plan.kind == "quotes" else 1)]] = True
         if self._spacings:
             self._spacings.add(time, rows.codes, symbols)
 
@@ -109,6 +113,7 @@ class _Scan:
         facts.symbols, facts.read_scales = symbols, read_scales
         facts.price_scales = _grown(self._digits["price"], len(symbols))
         facts.size_scales = _grown(self._digits["size"], len(symbols))
+        facts.signed = _grown(self._signed, len(symbols))
         if self._spacings:
             facts.interval_s = self._spacings.interval(facts.plan)
         self._make_room_for_notional(facts)
@@ -196,6 +201,7 @@ def look_ahead(plan: Plan, scale: Mapping[str, int]) -> Facts:
     facts.symbols = symbols
     facts.price_scales = np.full(len(symbols), scale["price"], np.int64)
     facts.size_scales = np.full(len(symbols), scale["size"], np.int64)
+    facts.signed = np.ones(len(symbols), bool)  # nobody has looked
     facts.nanoseconds = scale["time"] == 9 if "time" in scale else bool((rows.time % 1000).any())
     facts.first_ns = facts.last_ns = int(rows.time[0])
     if plan.kind == "bars":

@@ -42,6 +42,8 @@ class Facts:
     symbols: tuple[str, ...] = ()
     price_scales: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     size_scales: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    signed: Array = field(default_factory=lambda: np.zeros(0, bool))
+    """Whether each symbol has prices of zero or below."""
     rows: int = 0
     bad_rows: int = 0
     first_ns: int = 0
@@ -80,19 +82,22 @@ class Catalogue:
         self._symbols: tuple[str, ...] = ()
         self._price: list[int] = []
         self._size: list[int] = []
+        self._signed: list[bool] = []
 
     @classmethod
     def of(cls, facts: Iterable[Facts]) -> Catalogue:
         """Return the catalogue of scanned files: each symbol at the most digits that any of them has."""
         facts = list(facts)
         catalogue = cls(9 if any(each.nanoseconds for each in facts) else 6)
-        most: dict[str, tuple[int, int]] = {}
+        most: dict[str, tuple[int, int, bool]] = {}
         for each in facts:
-            for symbol, price, size in zip(each.symbols, each.price_scales, each.size_scales, strict=True):
-                before = most.get(symbol, (0, 0))
-                most[symbol] = max(before[0], int(price)), max(before[1], int(size))
-        for symbol, scales in most.items():
-            catalogue.code(symbol, *scales)
+            for symbol, price, size, signed in zip(
+                each.symbols, each.price_scales, each.size_scales, each.signed, strict=True
+            ):
+                before = most.get(symbol, (0, 0, False))
+                most[symbol] = max(before[0], int(price)), max(before[1], int(size)), before[2] or bool(signed)
+        for symbol, found in most.items():
+            catalogue.code(symbol, *found)
         return catalogue
 
     @property
@@ -102,22 +107,23 @@ class Catalogue:
             self._symbols = tuple(self._codes)
         return self._symbols
 
-    def code(self, symbol: str, price_scale: int, size_scale: int) -> int:
-        """Return a symbol's code; it is added if it is new."""
+    def code(self, symbol: str, price_scale: int, size_scale: int, signed: bool = True) -> int:
+        """Return a symbol's code; it is added if it is new. `signed`: its prices may be zero and below."""
         if symbol not in self._codes:
             # The reading thread adds symbols while the loop looks at them: scales first.
             self._price.append(price_scale)
             self._size.append(size_scale)
+            self._signed.append(signed)
             self._codes[symbol] = len(self._codes)
         return self._codes[symbol]
 
     def instruments(self, start: int = 0) -> list[Instrument]:
         """Return the instruments from a code on."""
-        rows = zip(self.symbols[start:], self._price[start:], self._size[start:], strict=False)
+        rows = zip(self.symbols[start:], self._price[start:], self._size[start:], self._signed[start:], strict=False)
         # Files don't tell shares from coins, but only coins are traded in fractions.
         return [
-            Instrument(symbol, price, size, self.time_scale, "crypto" if size else "us_equity")
-            for symbol, price, size in rows
+            Instrument(symbol, price, size, self.time_scale, "crypto" if size else "us_equity", signed)
+            for symbol, price, size, signed in rows
         ]
 
     def scales(self, codes: Sequence[int]) -> dict[str, Ints]:
