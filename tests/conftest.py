@@ -126,7 +126,7 @@ class ServerProcess:
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], START_S)
         line = self.process.stdout.readline() if readable else ""
-        if not line.startswith("listening on http://"):
+        if not line.startswith(("listening on http://", "listening on https://")):
             self.process.kill()
             pytest.fail(f"the server did not start: {line!r}\n{self.log}", pytrace=False)
         self.url = line.removeprefix("listening on ").strip()

@@ -54,7 +54,8 @@ def _context(chain: str, key: str) -> ssl.SSLContext:
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise CertificateError(f"--tls-key: {key or chain} is not the key of {chain}") from error
-        raise CertificateError(f"--tls-cert: {chain} and its key cannot be used ({_reason(error)})") from error
+        files = f"{chain} and {key}" if key else f"{chain}, without a --tls-key,"
+        raise CertificateError(f"--tls-cert: {files} cannot be used ({_reason(error)})") from error
     return context
 
 
