@@ -49,6 +49,8 @@ class Inward(WebSocketProtocol13):
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         if not self.server_terminated:
+            if code == CloseCode.TOO_BIG and self.handler.session.closing is None:
+                self.handler.session.closing = CloseCode.TOO_BIG
             words = self.handler.session.last_words()
             self.handler.session.close()
             _hold_what_is_left(self.stream)

@@ -13,6 +13,8 @@ class Counts:
     opened: int = 0
     """Connections whose handshake succeeded."""
     closes: Counter[str] = field(default_factory=Counter)
-    """Connections that ended, by reason: a name of CloseCode in lower case, `gone` where the peer just went."""
+    """Connections that ended, by reason: a name of CloseCode in lower case, `gone` where the peer went by itself or was
+    dead."""
     refusals: Counter[str] = field(default_factory=Counter)
-    """What was refused to clients and strangers, by reason: `origin`, `host`, `connections`, `token`, `limit`, …"""
+    """What was refused to clients and strangers, by reason: `origin`, `host`, `connections`, `token`; `limit` is commands
+    above their limit, `channels` channels above theirs; other commands by the code of their error."""

@@ -40,6 +40,8 @@ REFUSAL_BYTES = 45
 """What one of them occupies besides the symbol."""
 REVOKED_CHANNELS = 50_000
 """Channels that a message `revoked` names at most."""
+REFUSED_AS = {"unknown_symbol": "unknown_symbol", "forbidden": "forbidden", "limit": "channels"}
+"""What is counted of the symbols that a subscribe did not get, by their codes."""
 SECONDS_AT_LIMIT = 10
 """In so many consecutive seconds a client may pass the limit of commands before it is closed."""
 
@@ -136,10 +138,12 @@ class Session:
                 raise CommandError("unauthenticated", "op: auth comes first", id_of(message))
             self._obey(parse(message))
         except CommandError as error:
+            self._market.counts.refusals[error.code] += 1
             self._refuse(error)
             if self._limited_seconds >= SECONDS_AT_LIMIT:
                 self.closing = CloseCode.LIMIT
         except MessageError as error:
+            self._market.counts.refusals["bad_message"] += 1
             self._refuse(CommandError("bad_request", str(error)))
             self.closing = CloseCode.BAD_MESSAGE
 
@@ -301,6 +305,7 @@ class Session:
             self._check_refusals_fit(command.symbols)
         same_epoch = command.epoch == self._market.directory.epoch
         described, refused = self.subscriptions.subscribe(slot, command.symbols, command.since, same_epoch)
+        self._market.counts.refusals.update(REFUSED_AS[each["code"]] for each in refused)
         refused = _fitting(refused, REFUSED_BYTES)
         first = described[:ANSWER_CHANNELS]
         answer = self._framed("subscribed", {"channels": first, "refused": refused}, command)
