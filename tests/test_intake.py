@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.rig import AAPL, MSFT, HandFeed, running
 from tests.wire import Wire, is_data, kind_of
+from ticker import intake
 from ticker.clock import ManualClock
-from ticker.feed import Instrument, Replay
+from ticker.columns import Ticks
+from ticker.feed import Emit, FatalFeedError, Feed, Instrument, Replay
+from ticker.intake import checked, prepared
 
 
 async def test_a_replay_begins_when_enough_clients_listen_to_every_row_and_have_finished_asking() -> None:
@@ -167,3 +174,151 @@ async def test_another_scale_for_a_known_symbol_is_the_feeds_error() -> None:
     async with running(feed):
         with pytest.raises(ValueError, match="scales never change"):
             feed.emit.instruments([Instrument("AAPL", price_scale=4, size_scale=0, time_scale=6)])
+
+
+# another thread
+
+ONE_TICK = Ticks("trades", ("AAPL",), np.zeros(1, np.int8), tuple(np.ones((3, 1), np.int64)))
+CALLS: dict[str, Callable[[Emit], None]] = {
+    "ticks": lambda emit: emit(ONE_TICK),
+    "time": lambda emit: emit.time(1),
+    "instruments": lambda emit: emit.instruments([MSFT]),
+    "gap": lambda emit: emit.gap("trades", "AAPL", 1),
+    "refused": lambda emit: emit.refused("nan"),
+    "flush": lambda emit: emit.flush(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_call_from_another_thread_is_an_error_that_says_what_helps(call: str) -> None:
+    feed, raised = HandFeed(instruments=[AAPL]), []
+
+    def in_a_thread() -> None:
+        try:
+            CALLS[call](feed.emit)
+        except RuntimeError as error:
+            raised.append(str(error))
+
+    async with running(feed, ManualClock()):
+        thread = threading.Thread(target=in_a_thread)
+        thread.start()
+        thread.join()
+
+    assert raised == ["emit was called in another thread than the event loop's: use loop.call_soon_threadsafe"]
+
+
+async def test_a_thread_may_emit_through_the_loop() -> None:
+    feed = HandFeed(instruments=[AAPL])
+    loop = asyncio.get_running_loop()
+    async with running(feed) as url, await Wire.open(url) as wire:
+        await wire.subscribe(["AAPL"])
+        threading.Thread(target=lambda: loop.call_soon_threadsafe(feed.trades, ("AAPL", 0, 5, 1))).start()
+
+        assert (await wire.data())[1:3] == [0, 1]
+
+
+# after the stop
+
+
+async def test_what_is_emitted_after_the_stop_is_refused_and_sent_to_nobody() -> None:
+    feed, clock = HandFeed(instruments=[AAPL]), ManualClock()
+    async with running(feed, clock):
+        door = feed.emit._emit  # type: ignore[attr-defined]
+    rows = door._batcher.rows
+
+    door(ONE_TICK)
+    door.gap("trades", "AAPL", 1)
+    door.flush()
+
+    assert door._batcher.rows == rows
+    assert door._batcher.refusals.counts == {"late": 1}
+
+
+# what is announced
+
+
+@pytest.mark.parametrize(
+    ("announced", "said"),
+    [
+        (None, "no instruments but NoneType"),
+        (7, "no instruments but int"),
+        ("AAPL", "what is no instrument: 'A'"),
+        ([AAPL, "MSFT"], "what is no instrument: 'MSFT'"),
+        ({"AAPL": AAPL}, "what is no instrument: 'AAPL'"),
+        ([["x" * 1000]], "what is no instrument: ['" + "x" * 78),
+    ],
+)
+async def test_what_is_no_list_of_instruments_is_told_in_one_line(announced: Any, said: str) -> None:
+    class Wrong(Feed):
+        async def prepare(self) -> Any:
+            return announced
+
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the message is looked at below)
+        checked(announced)
+    assert str(caught.value) == said
+    with pytest.raises(FatalFeedError) as fatal:
+        await prepared(Wrong())
+    assert str(fatal.value) == f"feed wrong: prepare announced {said}"
+
+
+async def test_a_symbol_announced_twice_is_one_unless_its_scales_differ() -> None:
+    class Twice(Feed):
+        instruments = (AAPL, MSFT, AAPL)
+
+    class Torn(Feed):
+        instruments = (MSFT, AAPL, Instrument("AAPL", price_scale=4))
+
+    assert await prepared(Twice()) == [AAPL, MSFT]
+    with pytest.raises(FatalFeedError, match="feed torn: prepare announced AAPL twice, with different scales"):
+        await prepared(Torn())
+
+
+async def test_instruments_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MOST_SYMBOLS", 1000)
+    endless = (Instrument(f"S{number}") for number in itertools.count())
+
+    class Endless(Feed):
+        async def prepare(self) -> Any:
+            return endless
+
+    with pytest.raises(FatalFeedError, match="feed endless: prepare announced more than 1,000 symbols"):
+        await prepared(Endless())
+
+
+async def test_symbols_that_come_one_by_one_have_an_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MOST_SYMBOLS", 3)
+    feed = HandFeed()
+    async with running(feed, ManualClock()):
+        feed.emit.instruments([Instrument("IBM"), AAPL])
+        with pytest.raises(ValueError, match="more than 3 symbols"):
+            feed.emit.instruments([AAPL, MSFT, Instrument("TSLA")])
+        feed.emit.instruments([AAPL, MSFT, Instrument("IBM")])
+
+
+class PlainPrepare(Feed):
+    """Is no coroutine."""
+
+    def prepare(self) -> Any:
+        return [AAPL]
+
+
+class YieldingPrepare(Feed):
+    """Is a generator."""
+
+    async def prepare(self) -> Any:  # type: ignore[override]
+        yield AAPL
+
+
+@pytest.mark.parametrize("feed", [PlainPrepare(), YieldingPrepare()])
+async def test_a_prepare_that_cannot_be_awaited_is_told_in_one_line(feed: Feed) -> None:
+    with pytest.raises(FatalFeedError, match=f"feed {feed.name}: prepare must be written as `async def`, without "):
+        await prepared(feed)
+
+
+async def test_an_error_of_the_feeds_own_in_prepare_keeps_its_traceback() -> None:
+    class Broken(Feed):
+        async def prepare(self) -> Any:
+            raise ValueError("no such thing")
+
+    with pytest.raises(ValueError, match="no such thing"):
+        await prepared(Broken())

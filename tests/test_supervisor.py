@@ -478,3 +478,119 @@ async def test_a_cancellation_inside_the_feed_is_a_failure_like_others(errors: l
     assert stage.feed.started == 2
     assert len(errors) == 1
     errors.clear()
+
+
+# feeds that misbehave
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), BaseException("odd")])
+async def test_a_feed_that_wants_to_end_the_process_is_started_again(
+    error: BaseException, errors: list[logging.LogRecord]
+) -> None:
+    async def exit_at_once(emit: Emit) -> None:
+        raise error
+
+    stage = Stage(exit_at_once, tick_and_wait)
+    await stage.clock.advance(2)
+
+    assert stage.states == ["live"]
+    assert stage.feed.started == 2
+    assert [record.getMessage() for record in errors] == ["feed scripted failed; next try in 1.0 s"]
+    errors.clear()
+
+
+class Generator(Feed):
+    """Yields its ticks, as one might think."""
+
+    async def run(self, emit: Emit) -> Any:  # type: ignore[override]
+        yield trades()
+
+
+class Plain(Feed):
+    """Is no coroutine."""
+
+    def run(self, emit: Emit) -> Any:
+        emit(trades())
+
+
+class Lazy(Feed):
+    """Is no coroutine and yields."""
+
+    def run(self, emit: Emit) -> Any:
+        yield trades()
+
+
+@pytest.mark.parametrize(
+    ("feed", "returned"), [(Generator(), "a generator"), (Lazy(), "a generator"), (Plain(), "NoneType")]
+)
+async def test_a_run_that_cannot_be_awaited_is_told_in_one_line_and_not_tried_again(
+    feed: Feed, returned: str, errors: list[logging.LogRecord]
+) -> None:
+    states: list[str] = []
+
+    await Supervisor(feed, Door([]), ManualClock(), STALL_S, states.append).run()
+
+    assert states[-1] == "failed"
+    assert [record.getMessage() for record in errors] == [
+        f"feed {feed.name} failed for good: run must be written as `async def`, without `yield`: it returned {returned}"
+    ]
+    errors.clear()
+
+
+async def test_what_a_run_returns_is_nobodys_business() -> None:
+    async def garbage(emit: Emit) -> Any:
+        return {"rows": float("nan")}
+
+    stage = Stage(garbage)
+    await stage.running
+
+    assert stage.states == ["ended"]
+
+
+async def test_what_a_run_emits_when_it_is_over_is_refused_and_told_once(
+    errors: list[logging.LogRecord], caplog: pytest.LogCaptureFixture
+) -> None:
+    left: list[Emit] = []
+
+    async def leave_a_task_behind(emit: Emit) -> None:
+        left.append(emit)
+        emit(trades())
+        raise ConnectionError("the venue hung up")
+
+    stage = Stage(leave_a_task_behind, tick_and_wait)
+    await stage.clock.advance(2)
+    before = len(stage.notes)
+
+    for _ in range(3):
+        left[0](trades(2))
+        left[0].time(5)
+        left[0].gap("trades", "AAPL", 3)
+
+    assert stage.notes[before:] == [("refused", "late", 2)] * 3
+    assert [message for message in caplog.messages if "is over" in message] == [
+        "feed scripted emits though its run is over: refused (told once, counted as `late`)"
+    ]
+    errors.clear()
+
+
+async def test_a_feed_that_swallows_its_cancellation_is_still_heard_until_it_returns() -> None:
+    go_on = asyncio.Event()
+
+    async def deaf(emit: Emit) -> None:
+        while not go_on.is_set():
+            try:
+                await go_on.wait()
+            except asyncio.CancelledError:
+                emit(trades())
+
+    stage = Stage(deaf)
+    await stage.clock.advance(0)
+    stage.running.cancel()
+    await stage.clock.advance(0)
+    assert not stage.running.done()
+    assert ("ticks", 1) in stage.notes
+
+    go_on.set()
+    await asyncio.wait({stage.running})
+
+    assert stage.feed.started == 1

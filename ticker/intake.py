@@ -59,7 +59,9 @@ class Intake:
 
     def instruments(self, instruments: Sequence[Instrument]) -> None:
         self._check_thread()
-        wanted = checked(instruments)
+        wanted, known = checked(instruments), self._batcher.known
+        if len(known) + sum(each.symbol not in known for each in wanted) > MOST_SYMBOLS:
+            raise ValueError(f"more than {MOST_SYMBOLS:,} symbols")
         if fresh := self._batcher.announce(wanted):
             self._announce(fresh)
 

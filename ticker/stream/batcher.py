@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -66,6 +66,11 @@ class Batcher:
     def clock_ns(self) -> int | None:
         """The feed's clock: the latest time that it told, None before that."""
         return self._clock_ns
+
+    @property
+    def known(self) -> Collection[str]:
+        """The symbols that were announced."""
+        return self._directory.numbers.keys()
 
     @property
     def flushes(self) -> int:
