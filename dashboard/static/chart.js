@@ -2,19 +2,19 @@
 
 import { toNumber } from "./decimal.js";
 
+const CANDLES = 5_000; // that a chart keeps, or a few more
+
+let logo; // what the library writes as its logo
+
 /** Return the chart library, or null where the server has none. */
-export async function loadLibrary(document) {
-  const address = document.querySelector("meta[name=chart-library]")?.content ?? "";
+export async function loadLibrary() {
+  const address = document.querySelector("meta[name=chart-library]").content;
   if (address === "") return null;
   await import(address);
+  // The library makes its logo out of markup. That very text may become markup in this page, and no other.
+  logo = /\.innerHTML='(<svg [^']+)'/.exec(await (await fetch(address)).text())?.[1];
+  globalThis.trustedTypes?.createPolicy("default", { createHTML: (text) => (text === logo ? text : null) });
   return globalThis.LightweightCharts ?? null;
-}
-
-/** Return the colours of the theme for a chart. */
-function palette(document) {
-  const style = getComputedStyle(document.body);
-  const border = getComputedStyle(document.querySelector("header")).borderBottomColor;
-  return { back: style.backgroundColor, text: style.color, line: border };
 }
 
 /** Return a colour, `rgb(…)`, that lets the grid shine through. */
@@ -34,30 +34,31 @@ export class Chart {
   #colors = null;
   #lines = null;
 
-  constructor(library, container, document, scale, colors) {
-    const { back, text, line } = palette(document);
+  constructor(library, container, scale, colors) {
+    const { backgroundColor, color } = getComputedStyle(document.body);
+    const line = { color: getComputedStyle(document.querySelector("header")).borderBottomColor };
+    const { up, down } = colors;
     this.#colors = colors;
     this.#chart = library.createChart(container, {
       autoSize: true,
-      layout: { attributionLogo: false, background: { color: back }, textColor: text, fontSize: 11 },
-      grid: { vertLines: { color: line }, horzLines: { color: line } },
-      rightPriceScale: { borderColor: line },
-      timeScale: { borderColor: line, timeVisible: true, secondsVisible: true },
+      layout: {
+        attributionLogo: logo !== undefined,
+        background: { color: backgroundColor },
+        textColor: color,
+        fontSize: 11,
+      },
+      grid: { vertLines: line, horzLines: line },
+      rightPriceScale: { borderColor: line.color },
+      timeScale: { borderColor: line.color, timeVisible: true, secondsVisible: true },
       crosshair: { mode: library.CrosshairMode.Normal },
     });
     this.#candles = this.#chart.addSeries(library.CandlestickSeries, {
-      upColor: colors.up,
-      downColor: colors.down,
-      wickUpColor: colors.up,
-      wickDownColor: colors.down,
-      borderVisible: false,
+      ...{ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false },
       priceFormat: { type: "price", precision: scale, minMove: 10 ** -scale },
     });
     this.#volumes = this.#chart.addSeries(library.HistogramSeries, {
-      priceScaleId: "",
+      ...{ priceScaleId: "", lastValueVisible: false, priceLineVisible: false },
       priceFormat: { type: "volume" },
-      lastValueVisible: false,
-      priceLineVisible: false,
     });
     this.#volumes.priceScale().applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
   }
@@ -71,21 +72,29 @@ export class Chart {
 
   paint() {
     if (this.#changed.size === 0) return;
-    const isWhole = this.#isStale || this.#newest === -Infinity; // update() takes no candle older than the newest
-    const times = [...(isWhole ? this.#bars.keys() : this.#changed)].sort((a, b) => a - b);
+    const isTooLong = this.#bars.size > 1.2 * CANDLES;
+    // update() takes no candle older than the newest, and none away
+    const isWhole = this.#isStale || isTooLong || this.#newest === -Infinity;
+    let times = [...(isWhole ? this.#bars.keys() : this.#changed)].sort((a, b) => a - b);
+    if (isTooLong) {
+      for (const time of times.slice(0, -CANDLES)) this.#bars.delete(time);
+      times = times.slice(-CANDLES);
+    }
     const bars = times.map((time) => this.#bars.get(time));
-    if (isWhole) {
-      this.#candles.setData(bars);
-      this.#volumes.setData(bars.map((bar) => this.#volume(bar)));
-    } else {
-      for (const bar of bars) {
-        this.#candles.update(bar);
-        this.#volumes.update(this.#volume(bar));
-      }
+    const volumes = bars.map((bar) => this.#volume(bar));
+    if (isWhole) this.#show(bars, volumes);
+    else {
+      for (const bar of bars) this.#candles.update(bar);
+      for (const volume of volumes) this.#volumes.update(volume);
     }
     this.#newest = Math.max(this.#newest, times.at(-1));
     this.#isStale = false;
     this.#changed.clear();
+  }
+
+  #show(bars, volumes) {
+    this.#candles.setData(bars);
+    this.#volumes.setData(volumes);
   }
 
   #volume({ time, open, close, volume }) {
@@ -114,8 +123,7 @@ export class Chart {
     this.#bars.clear();
     this.#changed.clear();
     this.#newest = -Infinity;
-    this.#candles.setData([]);
-    this.#volumes.setData([]);
+    this.#show([], []);
   }
 
   remove() {

@@ -19,14 +19,14 @@ export function whole(big) {
 
 /** Say whether a message carries rows: an array. Control messages are maps. */
 export function isData(bytes) {
-  return bytes.length > 0 && ((bytes[0] & 0xf0) === 0x90 || bytes[0] === 0xdc || bytes[0] === 0xdd);
+  return (bytes[0] & 0xf0) === 0x90 || bytes[0] === 0xdc || bytes[0] === 0xdd;
 }
 
 /** Return the value that `bytes` hold. Maps have string keys and no prototype. Throws CodecError. */
 export function decode(bytes) {
   const reader = new Reader();
   reader.open(bytes);
-  const value = reader.value(0);
+  const value = reader.value();
   reader.end();
   return value;
 }
@@ -51,87 +51,81 @@ class Reader {
     if (this.place !== this.bytes.length) throw new CodecError("bytes after the message");
   }
 
-  peek() {
-    return this.bytes[this.take(0)];
+  /** Return the type that comes next, without stepping over it. */
+  get type() {
+    return this.bytes[this.place];
   }
 
+  /** Return an unsigned number of one, two or four bytes. */
   size(width) {
     const start = this.take(width);
     if (width === 1) return this.view.getUint8(start);
     return width === 2 ? this.view.getUint16(start) : this.view.getUint32(start);
   }
 
-  /** Return the whole number that comes next. */
-  integer() {
+  /** Return the length of an array or a bin of which `first` is the first type with its length apart, `few` before. */
+  length(few, first, sizes) {
     const type = this.bytes[this.take(1)];
+    if ((type & 0xf0) === few) return type & 0x0f;
+    if (!(type >= first && type - first < sizes.length)) throw new CodecError("expected an array or a bin");
+    return this.size(sizes[type - first]);
+  }
+
+  array() {
+    return this.length(0x90, 0xdc, [2, 4]);
+  }
+
+  /** Return the length of the bin that comes next; it begins at `place` then. */
+  bin() {
+    return this.length(-1, 0xc4, [1, 2, 4]);
+  }
+
+  /** Return the value that comes next. */
+  value(depth = 0) {
+    if (depth > DEEPEST) throw new CodecError("too deep");
+    const { type, view } = this;
+    if ((type & 0xf0) === 0x90 || type === 0xdc || type === 0xdd) return this.list(this.array(), depth + 1);
+    if (type >= 0xc4 && type <= 0xc6) return this.bytes.slice(this.take(this.bin()), this.place);
+    this.take(1);
     if (type < 0x80) return type;
+    if (type < 0x90) return this.map(type & 0x0f, depth + 1);
+    if (type < 0xc0) return this.string(type & 0x1f);
     if (type >= 0xe0) return type - 0x100;
-    const { view } = this;
     switch (type) {
-      case 0xcc: return view.getUint8(this.take(1));
-      case 0xcd: return view.getUint16(this.take(2));
-      case 0xce: return view.getUint32(this.take(4));
+      case 0xc0: return null;
+      case 0xc2: return false;
+      case 0xc3: return true;
+      case 0xca: return view.getFloat32(this.take(4));
+      case 0xcb: return view.getFloat64(this.take(8));
+      case 0xcc: return this.size(1);
+      case 0xcd: return this.size(2);
+      case 0xce: return this.size(4);
       case 0xcf: return whole(view.getBigUint64(this.take(8)));
       case 0xd0: return view.getInt8(this.take(1));
       case 0xd1: return view.getInt16(this.take(2));
       case 0xd2: return view.getInt32(this.take(4));
       case 0xd3: return whole(view.getBigInt64(this.take(8)));
-      default: throw new CodecError("expected a whole number");
-    }
-  }
-
-  /** Return the length of the bin that comes next; it begins at `place` then. */
-  bin() {
-    const type = this.bytes[this.take(1)];
-    if (type < 0xc4 || type > 0xc6) throw new CodecError("expected a bin");
-    return this.size(1 << (type - 0xc4));
-  }
-
-  /** Return the length of the array that comes next. */
-  array() {
-    const type = this.bytes[this.take(1)];
-    if ((type & 0xf0) === 0x90) return type & 0x0f;
-    if (type === 0xdc) return this.size(2);
-    if (type === 0xdd) return this.size(4);
-    throw new CodecError("expected an array");
-  }
-
-  value(depth) {
-    if (depth > DEEPEST) throw new CodecError("too deep");
-    const type = this.peek();
-    if (type < 0x80 || type >= 0xe0 || (type >= 0xcc && type <= 0xd3)) return this.integer();
-    if ((type & 0xf0) === 0x90 || type === 0xdc || type === 0xdd) return this.list(this.array(), depth);
-    if (type >= 0xc4 && type <= 0xc6) return this.bytes.slice(this.take(this.bin()), this.place);
-    this.take(1);
-    if ((type & 0xf0) === 0x80) return this.map(type & 0x0f, depth);
-    if ((type & 0xe0) === 0xa0) return this.string(type & 0x1f);
-    switch (type) {
-      case 0xc0: return null;
-      case 0xc2: return false;
-      case 0xc3: return true;
-      case 0xca: return this.view.getFloat32(this.take(4));
-      case 0xcb: return this.view.getFloat64(this.take(8));
       case 0xd9: return this.string(this.size(1));
       case 0xda: return this.string(this.size(2));
       case 0xdb: return this.string(this.size(4));
-      case 0xde: return this.map(this.size(2), depth);
-      case 0xdf: return this.map(this.size(4), depth);
-      default: throw new CodecError(`unknown type 0x${type.toString(16)}`);
+      case 0xde: return this.map(this.size(2), depth + 1);
+      case 0xdf: return this.map(this.size(4), depth + 1);
+      default: throw new CodecError(`unknown type ${type}`);
     }
   }
 
   list(length, depth) {
     const items = [];
-    for (let i = 0; i < length; i++) items.push(this.value(depth + 1));
+    for (let i = 0; i < length; i++) items.push(this.value(depth));
     return items;
   }
 
   map(length, depth) {
     const entries = Object.create(null); // a symbol may be called __proto__
     for (let i = 0; i < length; i++) {
-      const key = this.value(depth + 1);
+      const key = this.value(depth);
       if (typeof key !== "string" && typeof key !== "number") throw new CodecError("unexpected key");
-      entries[key] = this.value(depth + 1);
+      entries[key] = this.value(depth);
     }
     return entries;
   }
@@ -139,7 +133,7 @@ class Reader {
   string(length) {
     const start = this.take(length);
     try {
-      return utf8.decode(this.bytes.subarray(start, start + length));
+      return utf8.decode(this.bytes.subarray(start, this.place));
     } catch {
       throw new CodecError("not UTF-8");
     }
@@ -149,8 +143,7 @@ class Reader {
 /**
  * The rows of one data message: `n` rows from number `seq` on, of channel `channel`, in `width` columns.
  *
- * Nothing is unpacked before it is asked for, and nothing is allocated: `read` takes the next message into the same
- * object, and `at` computes one value.
+ * Nothing is unpacked before it is asked for: `read` takes the next message into the same object, `at` computes one value.
  */
 export class Rows {
   #reader = new Reader();
@@ -164,11 +157,11 @@ export class Rows {
     reader.open(bytes);
     const length = reader.array();
     if (length < 5 || length % 2 === 0) throw new CodecError("not a data message");
-    this.channel = reader.integer();
-    this.seq = reader.integer();
-    this.n = reader.integer();
+    this.channel = reader.value();
+    this.seq = reader.value();
+    this.n = reader.value();
     this.width = (length - 3) / 2;
-    if (!(this.channel >= 0 && this.seq >= 0 && this.n >= 1)) throw new CodecError("impossible rows");
+    if (!(isNumber(this.channel, 0) && isNumber(this.seq, 0) && isNumber(this.n, 1))) throw new CodecError("impossible rows");
     for (let column = 0; column < this.width; column++) this.#column(column);
     reader.end();
     return this;
@@ -176,14 +169,14 @@ export class Rows {
 
   #column(column) {
     const reader = this.#reader;
-    const floats = reader.peek() === 0xca || reader.peek() === 0xcb;
-    const base = floats ? reader.value(0) : reader.integer();
-    if (typeof base === "bigint" && base >= 1n << 63n) throw new CodecError("a base beyond 64 bits");
+    const isFloat = reader.type === 0xca || reader.type === 0xcb;
+    const base = reader.value();
+    if (!isFloat && !isInt64(base)) throw new CodecError("a base that is no whole number of 64 bits");
     const length = reader.bin();
     const size = length / this.n;
-    if (floats ? size !== 8 : !WIDTHS.has(size)) throw new CodecError("offsets of an unknown width");
+    if (isFloat ? size !== 8 : !WIDTHS.has(size)) throw new CodecError("offsets of an unknown width");
     this.#bases[column] = base;
-    this.#sizes[column] = floats ? -1 : size;
+    this.#sizes[column] = isFloat ? -1 : size;
     this.#starts[column] = reader.take(length);
   }
 
@@ -204,9 +197,9 @@ export class Rows {
   }
 }
 
-function sum(base, offset) {
-  return whole(BigInt.asIntN(64, BigInt(base) + offset));
-}
+const isNumber = (value, least) => Number.isSafeInteger(value) && value >= least;
+const isInt64 = (value) => Number.isSafeInteger(value) || (typeof value === "bigint" && value < 1n << 63n);
+const sum = (base, offset) => whole(BigInt.asIntN(64, BigInt(base) + offset));
 
 /** Return the bytes of a command: maps (objects or Maps), arrays, strings, safe integers, booleans and null. */
 export function encode(value) {
@@ -219,46 +212,33 @@ function write(out, value) {
   if (value === null) out.push(0xc0);
   else if (typeof value === "boolean") out.push(value ? 0xc3 : 0xc2);
   else if (typeof value === "number") writeInteger(out, value);
-  else if (typeof value === "string") writeString(out, value);
-  else if (Array.isArray(value)) {
-    writeSize(out, value.length, 0x90, 16, 0xdc);
+  else if (typeof value === "string") {
+    const bytes = toUtf8.encode(value);
+    writeLength(out, bytes.length, 0xa0, 32, 0xdb);
+    for (const byte of bytes) out.push(byte);
+  } else if (Array.isArray(value)) {
+    writeLength(out, value.length, 0x90, 16, 0xdd);
     for (const item of value) write(out, item);
   } else {
     const entries = value instanceof Map ? [...value] : Object.entries(value);
-    writeSize(out, entries.length, 0x80, 16, 0xde);
-    for (const [key, item] of entries) {
-      writeString(out, key);
-      write(out, item);
-    }
+    writeLength(out, entries.length, 0x80, 16, 0xdf);
+    for (const item of entries.flat()) write(out, item);
   }
 }
 
 function writeInteger(out, value) {
   if (!Number.isSafeInteger(value)) throw new CodecError(`not a whole number: ${value}`);
-  if (value >= 0 && value < 0x80) out.push(value);
-  else if (value >= -0x20 && value < 0) out.push(value & 0xff);
-  else if (value >= 0 && value < 2 ** 32) out.push(0xce, ...bigEndian(value, 4));
-  else {
-    const bytes = new DataView(new ArrayBuffer(8));
-    bytes.setBigInt64(0, BigInt(value));
-    out.push(0xd3, ...new Uint8Array(bytes.buffer));
-  }
+  if (value >= -0x20 && value < 0x80) out.push(value & 0xff);
+  else writeBigEndian(out, 0xd3, BigInt.asUintN(64, BigInt(value)), 8);
 }
 
-function writeString(out, value) {
-  const bytes = toUtf8.encode(value);
-  if (bytes.length < 32) out.push(0xa0 | bytes.length);
-  else out.push(0xdb, ...bigEndian(bytes.length, 4));
-  for (const byte of bytes) out.push(byte);
-}
-
-/** Write the length of an array or a map: in the type's byte, or in two or four bytes behind `type` or `type + 1`. */
-function writeSize(out, length, short, limit, type) {
+/** Write the length of a string, an array or a map: in the byte of its short type, or in four bytes behind `type`. */
+function writeLength(out, length, short, limit, type) {
   if (length < limit) out.push(short | length);
-  else if (length < 2 ** 16) out.push(type, ...bigEndian(length, 2));
-  else out.push(type + 1, ...bigEndian(length, 4));
+  else writeBigEndian(out, type, BigInt(length), 4);
 }
 
-function bigEndian(value, width) {
-  return Array.from({ length: width }, (_, i) => Math.floor(value / 2 ** (8 * (width - 1 - i))) % 256);
+function writeBigEndian(out, type, big, width) {
+  out.push(type);
+  for (let shift = 8 * (width - 1); shift >= 0; shift -= 8) out.push(Number((big >> BigInt(shift)) & 0xffn));
 }

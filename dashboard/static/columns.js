@@ -8,10 +8,9 @@ export const NOTHING = "—";
 export function duration(ms) {
   if (!Number.isFinite(ms)) return NOTHING;
   if (ms < 1000) return "now";
-  const seconds = ms / 1000;
-  if (seconds < 60) return `${Math.floor(seconds)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
-  return seconds < 86_400 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} d`;
+  if (ms < 60_000) return `${Math.floor(ms / 1000)} s`;
+  if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} min`;
+  return ms < 86_400_000 ? `${Math.floor(ms / 3_600_000)} h` : `${Math.floor(ms / 86_400_000)} d`;
 }
 
 /** Return a text with its sign; what rounds to zero has none. */
@@ -20,8 +19,10 @@ function signed(text) {
   return text.startsWith("−") ? text : `+${text}`;
 }
 
-function atLastScale(value, instrument) {
-  return shown(value, instrument.lastScale);
+/** Return where the last price stands within the day's range, from 0 to 1; NaN where there is no range. */
+export function placeInRange({ last, range }) {
+  if (range === null || range.high === range.low) return NaN;
+  return Math.min(1, Math.max(0, Number(minus(last, range.low)) / Number(minus(range.high, range.low))));
 }
 
 function vwap({ day, priceScale }) {
@@ -29,46 +30,28 @@ function vwap({ day, priceScale }) {
   return ratio(day.notional, day.volume, priceScale, priceScale + 1);
 }
 
-function quoted(instrument, side) {
-  return instrument.quote === null ? NOTHING : shown(instrument.quote[side], instrument.priceScale);
+/** Return a column of a number: `value` returns it, null or undefined if unknown, at the scale that `scale` returns. */
+function number(id, label, title, priority, scale, value, { sign = (text) => text, ...more } = {}) {
+  const known = (make, otherwise) => (instrument) => {
+    const found = value(instrument) ?? null;
+    return found === null ? otherwise : make(found, scale(instrument));
+  };
+  const text = known((found, scaled) => sign(shown(found, scaled)), NOTHING);
+  return { id, label, title, priority, ...more, text, key: known(toNumber, NaN) };
 }
 
-/** Return where the last price stands within the day's range, from 0 to 1; NaN where there is no range. */
-export function placeInRange({ last, range }) {
-  if (range === null || range.high === range.low) return NaN;
-  return Math.min(1, Math.max(0, Number(minus(last, range.low)) / Number(minus(range.high, range.low))));
-}
+const ofLast = ({ lastScale }) => lastScale;
+const ofPrices = ({ priceScale }) => priceScale;
 
 /**
- * `text` is what the cell says, `key` a number to sort by (NaN: nothing known). `priority` says which columns a narrow
- * window shows first. `content` is the width of what a cell has drawn in it, in pixels; cells without are written, and as
- * wide as their texts.
+ * `text` is what the cell says, `key` a number to sort by (NaN: nothing known; null: sorted by name). `priority` says which
+ * columns a narrow window shows first. `content` is the width of what a cell has drawn in it, in pixels; cells without are
+ * written, and as wide as their texts. `needs` is the kind without which a column of symbols out of view is not known.
  */
 export const COLUMNS = [
-  {
-    id: "symbol",
-    label: "Symbol",
-    title: "Symbol",
-    priority: 0,
-    text: (instrument) => instrument.symbol,
-    key: null,
-  },
-  {
-    id: "last",
-    label: "Last",
-    title: "Last price: of the last trade, or the middle of bid and ask, or the close of the last bar",
-    priority: 1,
-    text: (instrument) => (instrument.last === null ? NOTHING : atLastScale(instrument.last, instrument)),
-    key: ({ last, lastScale }) => (last === null ? NaN : toNumber(last, lastScale)),
-  },
-  {
-    id: "change",
-    label: "Change",
-    title: "Last price less the day's open",
-    priority: 4,
-    text: (instrument) => (instrument.last === null ? NOTHING : signed(atLastScale(instrument.change, instrument))),
-    key: (instrument) => (instrument.last === null ? NaN : toNumber(instrument.change, instrument.lastScale)),
-  },
+  { id: "symbol", label: "Symbol", title: "Symbol", priority: 0, text: ({ symbol }) => symbol, key: null },
+  number("last", "Last", "Last trade, or the middle of bid and ask, or the last bar's close", 1, ofLast, ({ last }) => last),
+  number("change", "Change", "Last price less the day's open", 4, ofLast, ({ change }) => change, { sign: signed }),
   {
     id: "percent",
     label: "Chg %",
@@ -77,30 +60,9 @@ export const COLUMNS = [
     text: ({ percent }) => (Number.isFinite(percent) ? `${signed(percent.toFixed(2).replace("-", "−"))}%` : NOTHING),
     key: ({ percent }) => percent,
   },
-  {
-    id: "bid",
-    label: "Bid",
-    title: "Best bid",
-    priority: 6,
-    text: (instrument) => quoted(instrument, "bid"),
-    key: ({ quote, priceScale }) => (quote === null ? NaN : toNumber(quote.bid, priceScale)),
-  },
-  {
-    id: "ask",
-    label: "Ask",
-    title: "Best ask",
-    priority: 6,
-    text: (instrument) => quoted(instrument, "ask"),
-    key: ({ quote, priceScale }) => (quote === null ? NaN : toNumber(quote.ask, priceScale)),
-  },
-  {
-    id: "low",
-    label: "Low",
-    title: "Day's low",
-    priority: 5,
-    text: (instrument) => (instrument.range === null ? NOTHING : atLastScale(instrument.range.low, instrument)),
-    key: ({ range, lastScale }) => (range === null ? NaN : toNumber(range.low, lastScale)),
-  },
+  number("bid", "Bid", "Best bid", 6, ofPrices, ({ quote }) => quote?.bid, { needs: "quotes" }),
+  number("ask", "Ask", "Best ask", 6, ofPrices, ({ quote }) => quote?.ask, { needs: "quotes" }),
+  number("low", "Low", "Day's low", 5, ofLast, ({ range }) => range?.low),
   {
     id: "range",
     label: "Range",
@@ -109,40 +71,13 @@ export const COLUMNS = [
     content: 74,
     key: placeInRange,
   },
-  {
-    id: "high",
-    label: "High",
-    title: "Day's high",
-    priority: 5,
-    text: (instrument) => (instrument.range === null ? NOTHING : atLastScale(instrument.range.high, instrument)),
-    key: ({ range, lastScale }) => (range === null ? NaN : toNumber(range.high, lastScale)),
-  },
-  {
-    id: "volume",
-    label: "Volume",
-    title: "Day's volume",
-    priority: 7,
-    text: ({ day, sizeScale }) => (day === null ? NOTHING : shown(day.volume, sizeScale)),
-    key: ({ day, sizeScale }) => (day === null ? NaN : toNumber(day.volume, sizeScale)),
-  },
-  {
-    id: "vwap",
-    label: "VWAP",
-    title: "Day's average price, weighted by volume",
-    priority: 9,
-    text: (instrument) => {
-      const value = vwap(instrument);
-      return value === null ? NOTHING : shown(value, instrument.priceScale + 1);
-    },
-    key: (instrument) => {
-      const value = vwap(instrument);
-      return value === null ? NaN : toNumber(value, instrument.priceScale + 1);
-    },
-  },
+  number("high", "High", "Day's high", 5, ofLast, ({ range }) => range?.high),
+  number("volume", "Volume", "Day's volume", 7, ({ sizeScale }) => sizeScale, ({ day }) => day?.volume),
+  number("vwap", "VWAP", "Day's average price, weighted by volume", 9, ({ priceScale }) => priceScale + 1, vwap),
   {
     id: "trend",
     label: "Trend",
-    title: "Course of the price since this page opened; the dotted line is the day's open",
+    title: "Course of the price, from an hour and a half before it came into view; the dotted line is the day's open",
     priority: 3,
     content: 90,
     key: ({ percent }) => percent,
@@ -152,6 +87,7 @@ export const COLUMNS = [
     label: "Age",
     title: "Time since the last trade, or quote where there are no trades",
     priority: 10,
+    needs: "trades",
     text: ({ pricedAt }, { nowMs, isReplay }) => (isReplay ? NOTHING : duration(nowMs - pricedAt)),
     key: ({ pricedAt }) => pricedAt,
   },

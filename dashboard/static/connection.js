@@ -8,11 +8,14 @@ const LATER_MS = 30_000; // after 4029: too many commands or connections
 const SETTLED_MS = 5_000; // a connection that held so long was a good one: the next retry is early again
 const SUBPROTOCOL = "ticker.v1.msgpack";
 
+/** The close code of who has no token, or no longer a good one. */
+export const UNAUTHENTICATED = 4001;
+
 /** Close codes after which coming back would change nothing (docs/protocol.md, section 9). */
 const FINAL = new Map([
   [1009, "the server found a message of this page too long"],
   [4000, "the server did not understand this page"],
-  [4001, "the server asks for a token, which this page does not have"],
+  [UNAUTHENTICATED, "the server asks for a token"],
 ]);
 
 /** Return the address of the stream of the server that this page came from. */
@@ -22,7 +25,7 @@ export function streamUrl(location) {
 
 /**
  * A connection that comes back. `state` is "connecting", "open", "waiting" (until `retryAt`, by performance.now()) or
- * "closed" for good (`reason` says why). `on` has four functions: opened(), message(bytes), closed() and changed().
+ * "closed" for good (`reason` says why). `on` has four functions: opened(), message(bytes), closed(code) and changed().
  */
 export class Connection {
   state = "connecting";
@@ -106,15 +109,15 @@ export class Connection {
     const socket = this.#socket;
     this.#socket = null;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    if (this.state === "open" && performance.now() - this.#openedAt > SETTLED_MS) this.#failures = 0;
     const wasOpen = this.state === "open";
+    if (wasOpen && performance.now() - this.#openedAt > SETTLED_MS) this.#failures = 0;
     if (FINAL.has(code)) {
       this.reason = FINAL.get(code);
       this.#become("closed");
     } else {
       this.#wait(code);
     }
-    if (wasOpen) this.#on.closed();
+    if (wasOpen) this.#on.closed(code);
   }
 
   #wait(code) {

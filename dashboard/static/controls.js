@@ -1,34 +1,29 @@
 // The page's controls: filter, lists, columns, rate, theme. Each keeps its choice in this browser.
 
 import { COLUMNS } from "./columns.js";
-import { RATES_MS } from "./session.js";
+import { byId, element, write } from "./dom.js";
+import { RATES_MS } from "./following.js";
 import { storage } from "./storage.js";
 
 const RATE_TEXTS = ["20 a second", "10 a second", "4 a second", "2 a second", "1 a second", "1 in 5 s"];
 
-/** `on` has search(text), show(onlyWatched), pick(ids, byHand), follow(intervalMs, everyRow) and themed(). */
+/** `on` has search(text), show(onlyWatched), pick(ids, byHand), rate(intervalMs, everyRow) and themed(). */
 export class Controls {
-  #document;
   #on;
   #systemIsDark = matchMedia("(prefers-color-scheme: dark)");
 
-  constructor(document, on) {
-    this.#document = document;
+  constructor(on) {
     this.#on = on;
-    this.search = this.#element("search");
+    this.search = byId("search");
     this.search.addEventListener("input", () => on.search(this.search.value));
-    this.#element("all").addEventListener("click", () => on.show(false));
-    this.#element("watched").addEventListener("click", () => on.show(true));
-    this.#element("theme").addEventListener("click", () => this.switchTheme());
-    this.#element("help-button").addEventListener("click", () => this.help());
+    byId("all").addEventListener("click", () => on.show(false));
+    byId("watched").addEventListener("click", () => on.show(true));
+    byId("theme").addEventListener("click", () => this.switchTheme());
+    byId("help-button").addEventListener("click", () => this.help());
     this.#systemIsDark.addEventListener("change", () => this.#paintTheme());
     this.#prepareColumns();
     this.#prepareRate();
     this.#paintTheme();
-  }
-
-  #element(id) {
-    return this.#document.getElementById(id);
   }
 
   clearSearch() {
@@ -37,89 +32,86 @@ export class Controls {
   }
 
   help() {
-    const dialog = this.#element("help");
-    if (dialog.open) dialog.close();
-    else dialog.showModal();
+    byId("help").showModal();
   }
 
   /** Say how many symbols there are, and which list is shown. */
   paintLists(all, watched, onlyWatched) {
-    this.#element("all-count").textContent = String(all);
-    this.#element("watched-count").textContent = String(watched);
-    this.#element("all").ariaPressed = String(!onlyWatched);
-    this.#element("watched").ariaPressed = String(onlyWatched);
+    write("all-count", String(all));
+    write("watched-count", String(watched));
+    byId("all").ariaPressed = String(!onlyWatched);
+    byId("watched").ariaPressed = String(onlyWatched);
   }
 
   switchTheme() {
-    const isDark = this.#isDark;
-    storage.write("tickercast.theme", isDark ? "light" : "dark");
+    storage.write("theme", this.#isDark ? "light" : "dark");
     this.#paintTheme();
   }
 
   get #isDark() {
-    const chosen = storage.read("tickercast.theme", "");
+    const chosen = storage.read("theme", "");
     return chosen === "" ? this.#systemIsDark.matches : chosen === "dark";
   }
 
   #paintTheme() {
-    const theme = this.#isDark ? "dark" : "light";
-    this.#document.documentElement.dataset.theme = theme;
-    this.#element("theme").ariaLabel = theme === "dark" ? "Light theme" : "Dark theme";
+    document.documentElement.dataset.theme = this.#isDark ? "dark" : "light";
+    byId("theme").ariaLabel = this.#isDark ? "Light theme" : "Dark theme";
     this.#on.themed();
   }
 
   #prepareColumns() {
-    const list = this.#element("columns-list");
-    for (const column of COLUMNS.slice(1)) {
-      const label = this.#document.createElement("label");
-      const box = this.#document.createElement("input");
+    const list = byId("columns-list");
+    for (const { id, label, title } of COLUMNS.slice(1)) {
+      const box = element("input");
       box.type = "checkbox";
-      box.value = column.id;
-      box.addEventListener("change", () => {
-        this.#pick([...list.querySelectorAll("input:checked")].map(({ value }) => value));
-      });
-      label.append(box, column.label);
-      label.title = column.title;
-      list.append(label);
+      box.value = id;
+      const item = element("label");
+      item.title = title;
+      item.append(box, label);
+      list.append(item);
     }
-    this.#element("columns-reset").addEventListener("click", () => this.#pick([]));
-    this.#pick(storage.read("tickercast.columns", []));
+    list.addEventListener("change", () => this.#pick(this.#boxes.filter((box) => box.checked).map(({ value }) => value)));
+    byId("columns-reset").addEventListener("click", () => this.#pick([]));
+    this.#pick(storage.read("columns", []));
+  }
+
+  get #boxes() {
+    return [...byId("columns-list").querySelectorAll("input")];
   }
 
   /** Show these columns; none named: all that fit. */
   #pick(ids) {
-    storage.write("tickercast.columns", ids);
+    storage.write("columns", ids);
     this.#on.pick(new Set(ids.length > 0 ? ids : COLUMNS.map(({ id }) => id)), ids.length > 0);
   }
 
   /** Tick the boxes of the columns that are shown. */
   paintColumns(columns) {
     const shown = new Set(columns.map(({ id }) => id));
-    for (const box of this.#element("columns-list").querySelectorAll("input")) box.checked = shown.has(box.value);
+    for (const box of this.#boxes) box.checked = shown.has(box.value);
   }
 
   #prepareRate() {
-    const rate = this.#element("rate");
-    const every = this.#element("every");
-    rate.max = String(RATES_MS.length - 1);
-    const stored = storage.read("tickercast.rate", 2);
+    const rate = byId("rate");
+    const every = byId("every");
+    const stored = storage.read("rate", 2);
     rate.value = String(stored in RATES_MS ? stored : 2);
-    every.checked = storage.read("tickercast.every", false);
-    const follow = () => {
+    every.checked = storage.read("every", false);
+    const tell = () => {
+      const text = RATE_TEXTS[rate.value];
       rate.disabled = every.checked;
-      this.#element("rate-text").value = every.checked ? "as they come" : RATE_TEXTS[rate.value];
-      rate.setAttribute("aria-valuetext", RATE_TEXTS[rate.value]);
-      this.#on.follow(RATES_MS[rate.value], every.checked);
+      rate.ariaValueText = text;
+      write("rate-text", every.checked ? "as they come" : text);
     };
-    for (const control of [rate, every]) {
-      control.addEventListener("change", () => {
-        storage.write("tickercast.rate", Number(rate.value));
-        storage.write("tickercast.every", every.checked);
-        follow();
-      });
-    }
-    rate.addEventListener("input", () => (this.#element("rate-text").value = RATE_TEXTS[rate.value]));
-    this.#element("rate-form").addEventListener("submit", (event) => event.preventDefault());
+    const follow = () => this.#on.rate(RATES_MS[rate.value], every.checked);
+    byId("rate-form").addEventListener("input", tell);
+    byId("rate-form").addEventListener("change", () => {
+      storage.write("rate", Number(rate.value));
+      storage.write("every", every.checked);
+      follow();
+    });
+    byId("rate-form").addEventListener("submit", (event) => event.preventDefault());
+    tell();
     follow();
   }
 }

@@ -1,7 +1,8 @@
 // The table of symbols: a real table, of which only the rows in view exist.
 
 import { COLUMNS } from "./columns.js";
-import { RowView, element } from "./row.js";
+import { element } from "./dom.js";
+import { RowView } from "./row.js";
 
 const OVERSCAN = 4; // rows that exist beyond each edge of the view
 const STAR_PX = 34;
@@ -47,7 +48,7 @@ export class Grid {
   #digit = { bold: 9, regular: 8 }; // widths, in pixels
   #width = 0;
   #height = 0;
-  #viewed = "";
+  #viewed = ""; // the symbols of the rows that exist, as one text
   #focusWanted = false;
 
   constructor(scroller, table, on) {
@@ -87,17 +88,22 @@ export class Grid {
     }
   }
 
-  select(symbol, { focus = false } = {}) {
+  /** Choose a symbol, or none (null). */
+  select(symbol) {
     this.selected = symbol;
-    this.#focusWanted = focus;
-    this.#reveal(this.#instruments.findIndex((each) => each.symbol === symbol));
+    this.#focusWanted = symbol !== null;
+    this.#reveal(this.#selectedIndex);
     this.#on.changed();
+  }
+
+  get #selectedIndex() {
+    return this.#instruments.findIndex(({ symbol }) => symbol === this.selected);
   }
 
   /** Move the selection by some rows; the first step selects the first row in view. */
   move(rows) {
     if (this.#instruments.length === 0) return;
-    const at = this.#instruments.findIndex((each) => each.symbol === this.selected);
+    const at = this.#selectedIndex;
     const from = at < 0 ? Math.floor(this.#scroller.scrollTop / this.#rowHeight) - Math.sign(rows) : at;
     const to = Math.min(this.#instruments.length - 1, Math.max(0, from + rows));
     this.#on.select(this.#instruments[to].symbol, false);
@@ -131,17 +137,16 @@ export class Grid {
     for (const view of this.#views) view.redraw();
   }
 
-  #markSelected(view) {
-    const isSelected = view.instrument.symbol === this.selected;
-    if (view.row.classList.contains("selected") !== isSelected) {
-      view.row.classList.toggle("selected", isSelected);
-      view.row.tabIndex = isSelected ? 0 : -1;
-      if (isSelected) view.row.setAttribute("aria-current", "true");
-      else view.row.removeAttribute("aria-current");
+  #markSelected({ row, instrument }) {
+    const isSelected = instrument.symbol === this.selected;
+    if (row.classList.contains("selected") !== isSelected) {
+      row.classList.toggle("selected", isSelected);
+      row.tabIndex = isSelected ? 0 : -1;
+      row.ariaCurrent = isSelected ? "true" : null;
     }
     if (isSelected && this.#focusWanted) {
       this.#focusWanted = false;
-      view.row.focus({ preventScroll: true });
+      row.focus({ preventScroll: true });
     }
   }
 
@@ -156,9 +161,7 @@ export class Grid {
   /** Keep the room of the rows that don't exist, above and below those that do. */
   #space(above, below) {
     for (const [spacer, rows] of [[this.#above, above], [this.#below, below]]) {
-      const height = `${rows * this.#rowHeight}px`;
-      if (spacer.firstChild.style.height === height) continue;
-      spacer.firstChild.style.height = height;
+      spacer.firstChild.style.height = `${rows * this.#rowHeight}px`;
       spacer.hidden = rows === 0;
     }
   }
@@ -185,9 +188,10 @@ export class Grid {
     this.#width = this.#scroller.clientWidth;
     this.#height = this.#scroller.clientHeight;
     const style = getComputedStyle(this.#table);
-    this.#rowHeight = parseFloat(style.getPropertyValue("--row-height"));
-    this.#headHeight = parseFloat(style.getPropertyValue("--head-height"));
-    this.#padding = 2 * parseFloat(style.getPropertyValue("--cell-padding"));
+    const pixels = (name) => parseFloat(style.getPropertyValue(name));
+    this.#rowHeight = pixels("--row-height");
+    this.#headHeight = pixels("--head-height");
+    this.#padding = 2 * pixels("--cell-padding");
     const ruler = document.createElement("canvas").getContext("2d");
     const digit = (weight) => {
       ruler.font = `${weight} ${style.fontSize} ${style.fontFamily}`;
@@ -246,7 +250,6 @@ export class Grid {
       const header = element("th", `c-${column.id}`);
       header.scope = "col";
       const button = element("button", "", column.label);
-      button.type = "button";
       button.title = column.title;
       button.addEventListener("click", () => this.#on.sort(column.id));
       header.append(button);

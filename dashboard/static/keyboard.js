@@ -1,7 +1,7 @@
 // Keys, for hands that stay on the keyboard. Those of the browser and of a field that is being written in are left alone.
 
 /** `on` has search, leave, open, watch, list, theme and help, without arguments; move(rows), page(pages), edge(isEnd). */
-export function listen(document, on) {
+export function listen(on) {
   const keys = {
     "/": () => on.search(),
     "?": () => on.help(),

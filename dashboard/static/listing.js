@@ -43,11 +43,6 @@ export class Listing {
     this.#isStale = true;
   }
 
-  /** What is listed may have changed otherwise: the watchlist. */
-  invalidate() {
-    this.#isStale = true;
-  }
-
   /** Bring `rows` up to date. Return whether they may have changed. */
   update(now) {
     const membershipChanged = this.#membership !== this.#store.membership;

@@ -4,27 +4,29 @@ import { Bar } from "./bar.js";
 import { streamUrl } from "./connection.js";
 import { Controls } from "./controls.js";
 import { Detail } from "./detail.js";
+import { byId, write } from "./dom.js";
 import { Grid } from "./grid.js";
 import { Health } from "./health.js";
 import { listen } from "./keyboard.js";
 import { Listing } from "./listing.js";
+import { Prompt } from "./prompt.js";
 import { Session } from "./session.js";
 import { readColors } from "./spark.js";
 import { storage } from "./storage.js";
 import { Store } from "./store.js";
 import { Watchlist } from "./watchlist.js";
 
-const store = new Store();
 const health = new Health();
+const store = new Store(() => health.now());
 const listing = new Listing(store);
 const watchlist = new Watchlist(storage);
-const scroller = document.getElementById("scroller");
-const empty = document.getElementById("empty");
+const scroller = byId("scroller");
 
 let frame = 0;
 let healthAt = -Infinity;
-let colors = readColors(document);
+let colors = readColors();
 let knownMembership = -1;
+let inView = [];
 
 /** Ask for a painting at the screen's next frame. */
 function changed() {
@@ -45,12 +47,13 @@ function paint(now) {
   });
   detail.paint();
   bar.paintState();
+  prompt.paint(session.lock);
   if (now - healthAt >= 990) {
     healthAt = now;
     bar.paintHealth();
   }
-  empty.hidden = listing.rows.length > 0;
-  if (!empty.hidden) empty.textContent = whyEmpty();
+  byId("empty").hidden = listing.rows.length > 0;
+  if (listing.rows.length === 0) write("empty", whyEmpty());
 }
 
 function whyEmpty() {
@@ -68,8 +71,14 @@ function applyWatchlist() {
     instrument.version++;
   }
   listing.show(watchlist.isShown);
+  tellView();
   controls.paintLists(store.instruments.size, watchlist.symbols.size, watchlist.isShown);
   changed();
+}
+
+/** Tell what is to be followed closely. */
+function tellView() {
+  session.following.look([...new Set([...inView, ...watchlist.symbols])]);
 }
 
 function showList(onlyWatched) {
@@ -92,28 +101,33 @@ function keepAddress() {
   history.replaceState(null, "", watchlist.hash || location.pathname + location.search);
 }
 
-const grid = new Grid(scroller, document.getElementById("grid"), {
+const grid = new Grid(scroller, byId("grid"), {
   changed,
   watch,
-  viewed: (symbols) => session.look([...new Set([...symbols, ...watchlist.symbols])]),
+  viewed: (symbols) => {
+    inView = symbols;
+    tellView();
+  },
   built: (columns) => {
     controls.paintColumns(columns);
     grid.markSorted(listing.column, listing.descending);
   },
   select: (symbol, isMeant) => {
-    grid.select(symbol, { focus: true });
+    grid.select(symbol);
     if (isMeant || detail.isOpen) lookAt(symbol);
   },
   sort: (id) => {
     listing.sortBy(id);
+    session.following.sort(listing.column.needs ?? null);
     grid.markSorted(listing.column, listing.descending);
     changed();
   },
 });
 const session = new Session(streamUrl(location), store, health, changed);
-const detail = new Detail(document, store, { focus: (symbol, interval) => session.focus(symbol, interval), changed });
-const bar = new Bar(document, session, health, store);
-const controls = new Controls(document, {
+const detail = new Detail(store, { focus: (symbol, interval) => session.following.focus(symbol, interval), changed });
+const bar = new Bar(session, health, store);
+const prompt = new Prompt((token) => session.unlock(token));
+const controls = new Controls({
   search: (text) => {
     listing.search(text.trim());
     scroller.scrollTop = 0;
@@ -121,16 +135,16 @@ const controls = new Controls(document, {
   },
   show: showList,
   pick: (ids, byHand) => grid.pick(ids, byHand),
-  follow: (intervalMs, everyRow) => session.follow(intervalMs, everyRow),
+  rate: (intervalMs, everyRow) => session.following.rate(intervalMs, everyRow),
   themed: () => {
-    colors = readColors(document);
+    colors = readColors();
     grid.redraw();
     detail.redraw(colors);
     changed();
   },
 });
 
-listen(document, {
+listen({
   search: () => controls.search.focus(),
   help: () => controls.help(),
   theme: () => controls.switchTheme(),
@@ -152,7 +166,7 @@ addEventListener("hashchange", () => {
   watchlist.open(location.hash);
   applyWatchlist();
 });
-document.getElementById("retry").addEventListener("click", () => session.connection.reopen());
+byId("retry").addEventListener("click", () => (session.lock === null ? session.connection.reopen() : prompt.open()));
 document.addEventListener("visibilitychange", changed);
 setInterval(changed, 1000); // ages and clocks go on without data
 

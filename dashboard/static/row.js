@@ -2,18 +2,12 @@
 
 import { placeInRange } from "./columns.js";
 import { toNumber } from "./decimal.js";
+import { element } from "./dom.js";
 import { drawSpark } from "./spark.js";
 
 const SPARK_MS = 200; // a course is drawn anew at most so often
 const SPARK_HEIGHT = 22;
 const TRACK_PX = 66;
-
-export function element(name, className = "", text = "") {
-  const made = document.createElement(name);
-  if (className !== "") made.className = className;
-  if (text !== "") made.textContent = text;
-  return made;
-}
 
 /** One row of the table, which shows one instrument after the other. */
 export class RowView {
@@ -40,38 +34,36 @@ export class RowView {
 
   #cell(column) {
     const cell = element(column.id === "symbol" ? "th" : "td", `c-${column.id}`);
+    if (column.content !== undefined) {
+      const drawing = column.id === "trend" ? this.#makeCanvas(column.content) : this.#makeTrack();
+      drawing.ariaHidden = "true";
+      cell.append(drawing);
+      return cell;
+    }
+    const node = document.createTextNode("");
+    const holder = element("span", column.id === "symbol" ? "name" : "value");
+    holder.append(node);
+    this.#cells.set(column, { node, text: "" });
     if (column.id === "symbol") {
       cell.scope = "row";
       this.star = element("button", "star");
-      this.star.type = "button";
       this.star.tabIndex = -1;
-      this.name = element("span", "name");
-      cell.append(this.star, this.name);
-      this.#keep(column, this.name);
-    } else if (column.id === "trend") {
-      this.#sparkWidth = column.content;
-      this.#canvas = element("canvas");
-      this.#canvas.setAttribute("aria-hidden", "true");
-      cell.append(this.#canvas);
-    } else if (column.id === "range") {
-      const track = element("span", "track");
-      track.setAttribute("aria-hidden", "true");
-      this.#marker = element("span", "marker");
-      track.append(this.#marker);
-      cell.append(track);
-    } else {
-      const text = element("span", "value");
-      cell.append(text);
-      this.#keep(column, text);
+      cell.append(this.star);
     }
+    cell.append(holder);
     if (column.id === "last") this.#last = cell;
     return cell;
   }
 
-  #keep(column, holder) {
-    const node = document.createTextNode("");
-    holder.append(node);
-    this.#cells.set(column, { node, text: "" });
+  #makeCanvas(width) {
+    this.#sparkWidth = width;
+    return (this.#canvas = element("canvas"));
+  }
+
+  #makeTrack() {
+    const track = element("span", "track");
+    track.append((this.#marker = element("span", "marker")));
+    return track;
   }
 
   /** Show an instrument, the `index`-th of the list; what it was before doesn't flash. */
@@ -79,7 +71,6 @@ export class RowView {
     if (this.index !== index) {
       this.index = index;
       this.row.ariaRowIndex = String(index + 2); // the header is the first
-      this.row.classList.toggle("odd", index % 2 === 1);
     }
     if (this.instrument === instrument) return;
     this.instrument = instrument;
@@ -88,10 +79,11 @@ export class RowView {
     this.#sparkAt = 0;
     this.#moves = instrument.moves;
     this.row.dataset.symbol = instrument.symbol;
+    this.star.ariaLabel = `Watch ${instrument.symbol}`;
     delete this.#last?.dataset.flash;
   }
 
-  /** Bring the row up to date. Return the columns whose texts have become longer than `lengths` knew. */
+  /** Bring the row up to date; tell `lengths` of texts that are longer than it knew. */
   paint(context, lengths) {
     const { instrument } = this;
     const changed = this.#version !== instrument.version;
@@ -136,11 +128,8 @@ export class RowView {
         this.#marker.style.transform = `translateX(${at}px)`;
       }
     }
-    if (this.star !== undefined && this.star.ariaPressed !== String(instrument.isWatched)) {
-      this.star.ariaPressed = String(instrument.isWatched);
-    }
-    const label = `Watch ${instrument.symbol}`;
-    if (this.star.ariaLabel !== label) this.star.ariaLabel = label;
+    const isWatched = String(instrument.isWatched);
+    if (this.star.ariaPressed !== isWatched) this.star.ariaPressed = isWatched;
   }
 
   #paintSpark(instrument, { now, colors, ratio }) {

@@ -3,10 +3,8 @@
 import { middle, minus, rescale, toNumber } from "./decimal.js";
 import { Spark } from "./spark.js";
 
-const DAY_MS = 86_400_000;
-
 /** Where a symbol's last price comes from, the better the higher: a trade, else the middle of a quote, else a bar. */
-export const SOURCE = { none: 0, bars: 1, quotes: 2, trades: 3 };
+const SOURCE = { none: 0, bars: 1, quotes: 2, trades: 3 };
 
 /** Return a time of the wire, a whole number at `scale`, in milliseconds. */
 export function milliseconds(time, scale) {
@@ -17,6 +15,8 @@ export function milliseconds(time, scale) {
 export class Instrument {
   spark = new Spark();
   isWatched = false;
+  isRecalled = false; // whether its course was asked for on this connection
+  version = 0; // grows with whatever changes
 
   constructor(symbol) {
     this.symbol = symbol;
@@ -26,7 +26,7 @@ export class Instrument {
 
   /** Back to knowing nothing, as at a new epoch. */
   forget() {
-    this.version = (this.version ?? 0) + 1; // grows with whatever changes
+    this.version++;
     this.isDescribed = false;
     this.next = Object.create(null); // by kind: the number of the next row needed
     this.source = SOURCE.none;
@@ -43,8 +43,11 @@ export class Instrument {
     this.spark.clear();
   }
 
-  /** Take in a last price, made at `timeMs` (NaN: not known), unless a better source than `source` has spoken before. */
-  price(value, scale, source, timeMs) {
+  /**
+   * Take in a last price, unless a better source than `source` has spoken before. It is a point of the course `atMs`, and
+   * made at `pricedAt`.
+   */
+  price(value, scale, source, atMs, pricedAt) {
     if (source < this.source) return;
     if (source > this.source) {
       this.source = source;
@@ -56,10 +59,9 @@ export class Instrument {
       this.moves++;
     }
     this.last = value;
-    this.pricedAt = timeMs;
-    if (value > this.seen.high) this.seen.high = value;
-    if (value < this.seen.low) this.seen.low = value;
-    this.spark.push(performance.now(), toNumber(value, scale));
+    this.pricedAt = pricedAt;
+    widen(this.seen, value, value);
+    this.spark.push(atMs, toNumber(value, scale));
   }
 
   /** The day's open, high and low, or those since the page opened; null before any price. At `lastScale`. */
@@ -72,35 +74,35 @@ export class Instrument {
 
   /** The last price less the day's open, at `lastScale`; null before any price. */
   get change() {
-    const range = this.range;
+    const { range } = this;
     return range === null ? null : minus(this.last, range.open);
   }
 
   /** The change in percent of the day's open; NaN where there is none. */
   get percent() {
-    const range = this.range;
+    const { range } = this;
     if (range === null || Number(range.open) === 0) return NaN;
     return (Number(minus(this.last, range.open)) / Math.abs(Number(range.open))) * 100;
   }
 }
 
-/** One channel of this connection: an integer on the wire, a kind of a symbol, and where its columns are. */
-class Channel {
-  constructor(descriptor, instrument) {
-    this.instrument = instrument;
-    this.kind = descriptor.kind;
-    this.conflated = descriptor.mode === "conflated";
-    this.interval = descriptor.interval_s;
-    this.width = descriptor.columns.length;
-    this.scales = Object.create(null);
-    this.places = Object.create(null);
-    descriptor.columns.forEach(([name, scale], place) => {
-      this.scales[name] = scale;
-      this.places[name] = place;
-    });
-    this.countPlace = this.conflated && this.kind !== "bars" ? this.places.count : undefined;
-  }
+function widen(range, high, low) {
+  if (high > range.high) range.high = high;
+  if (low < range.low) range.low = low;
 }
+
+/** Return by name the place of each column. */
+function placesOf(names) {
+  return Object.fromEntries(names.map((name, place) => [name, place]));
+}
+
+const SUMMARY = placesOf(["time", "open", "high", "low", "close", "volume", "notional", "count"]);
+/** The columns of a snapshot, by kind, whatever the mode is. */
+const SNAPSHOT = {
+  trades: SUMMARY,
+  quotes: placesOf(["time", "bid_price", "bid_size", "ask_price", "ask_size"]),
+  bars: SUMMARY,
+};
 
 /** A snapshot, seen as the one row that it is. */
 class SnapshotRow {
@@ -113,42 +115,54 @@ class SnapshotRow {
   }
 }
 
-const SUMMARY = ["time", "open", "high", "low", "close", "volume", "notional", "count"];
-const QUOTE = ["time", "bid_price", "bid_size", "ask_price", "ask_size"];
-
-/** Return the places of a snapshot's columns: those of the summary, whatever the mode is. */
-function snapshotPlaces(kind) {
-  const names = kind === "quotes" ? QUOTE : SUMMARY;
-  return Object.fromEntries(names.map((name, place) => [name, place]));
+/** One channel of this connection: an integer on the wire, a kind of a symbol, and where its columns are. */
+class Channel {
+  constructor({ kind, mode, interval_s, columns }, instrument) {
+    this.instrument = instrument;
+    this.kind = kind;
+    this.conflated = mode === "conflated";
+    this.interval = interval_s;
+    this.width = columns.length;
+    this.scales = Object.fromEntries(columns);
+    this.places = placesOf(columns.map(([name]) => name));
+    this.countPlace = this.conflated && kind !== "bars" ? this.places.count : undefined;
+  }
 }
-
-const SNAPSHOT_PLACES = { trades: snapshotPlaces("trades"), quotes: snapshotPlaces("quotes"), bars: snapshotPlaces("bars") };
 
 export class Store {
   instruments = new Map();
   epoch = null;
   /** Grows with the set of symbols. */
   membership = 0;
-  /** The newest event time of any row, in milliseconds: the time of a replay. */
+  /** The newest event time of any row but the days', in milliseconds: the time of a replay. */
   eventMs = NaN;
   /** Whether event times are those of a replay, and ages mean nothing. */
   isReplay = false;
-
-  /** The interval of bars that are the days. */
+  /** The intervals of the bars that are the days, and of those that a course begins with; 0: there are none. */
   dayInterval = 0;
+  courseInterval = 0;
   /** Who looks closely at one symbol, or null: has `symbol`, take(channel, rows, row) and, at a new epoch, forget(). */
   closely = null;
 
+  #serverNow;
   #channels = new Map();
+
+  /** `serverNow()` returns the server's time, in milliseconds. */
+  constructor(serverNow) {
+    this.#serverNow = serverNow;
+  }
 
   /** A connection begins: channels are to be described anew, and a new epoch forgets all. Return whether it is new. */
   begin(epoch) {
     this.#channels.clear();
     const isNew = epoch !== this.epoch;
+    for (const instrument of this.instruments.values()) {
+      instrument.isRecalled = false;
+      if (isNew) instrument.forget();
+    }
     if (isNew) {
       this.epoch = epoch;
       this.eventMs = NaN;
-      for (const instrument of this.instruments.values()) instrument.forget();
       this.closely?.forget();
     }
     return isNew;
@@ -173,30 +187,28 @@ export class Store {
     const told = snapshot === null ? null : new SnapshotRow(snapshot);
     if (kind === "bars" && told !== null && this.closely?.symbol === symbol) this.closely.take(channel, told, 0);
     if (this.#isOtherBars(channel)) return 0;
-    if (kind !== "quotes") instrument.sizeScale = channel.scales.volume ?? channel.scales.size;
-    instrument.priceScale = channel.scales.close ?? channel.scales.price ?? channel.scales.bid_price;
+    const { scales } = channel;
+    if (kind !== "quotes") instrument.sizeScale = scales.volume ?? scales.size;
+    instrument.priceScale = scales.close ?? scales.price ?? scales.bid_price;
     const needed = instrument.next[kind];
-    const lost = descriptor.missed ?? 0;
     instrument.next[kind] = seq;
     // What is before a row that was needed has been folded already: its snapshot is older than what is known.
-    if (told !== null && (!(needed >= seq) || kind === "bars")) this.#fold(channel, SNAPSHOT_PLACES[kind], told, 0);
+    if (told !== null && (!(needed >= seq) || kind === "bars")) this.#fold(channel, SNAPSHOT[kind], told, 0);
     instrument.version++;
-    return kind === "bars" ? 0 : lost;
+    return kind === "bars" ? 0 : (descriptor.missed ?? 0);
   }
 
-  /** Bars of an interval that are not the days: only who looks closely wants them. */
+  /** Bars of an interval that are not the days. */
   #isOtherBars({ kind, interval }) {
     return kind === "bars" && interval !== this.dayInterval;
   }
 
   #instrument(symbol) {
-    let instrument = this.instruments.get(symbol);
-    if (instrument === undefined) {
-      instrument = new Instrument(symbol);
-      this.instruments.set(symbol, instrument);
+    if (!this.instruments.has(symbol)) {
+      this.instruments.set(symbol, new Instrument(symbol));
       this.membership++;
     }
-    return instrument;
+    return this.instruments.get(symbol);
   }
 
   /** Symbols that had bars, but have no running one. */
@@ -232,64 +244,67 @@ export class Store {
     if (channel === undefined) return null;
     if (rows.width !== channel.width) throw new Error(`${rows.width} columns instead of ${channel.width}`);
     const { instrument, kind, countPlace } = channel;
-    if (this.closely?.symbol === instrument.symbol && kind !== "quotes") {
-      for (let row = 0; row < rows.n; row++) this.closely.take(channel, rows, row);
-    }
-    if (this.#isOtherBars(channel)) return { counted: rows.n, lost: 0, timeMs: NaN };
+    const isClose = this.closely?.symbol === instrument.symbol && kind !== "quotes";
+    const isOther = this.#isOtherBars(channel);
+    const needed = instrument.next[kind] ?? rows.seq;
     let counted = 0;
-    let seq = rows.seq;
-    const needed = instrument.next[kind] ?? seq;
     for (let row = 0; row < rows.n; row++) {
-      const count = countPlace === undefined ? 1 : Number(rows.at(countPlace, row));
-      if (seq >= needed || kind === "bars") this.#fold(channel, channel.places, rows, row);
-      counted += count;
-      seq += count;
+      if (isClose) this.closely.take(channel, rows, row);
+      if (isOther) this.#extendCourse(channel, rows, row);
+      else if (kind === "bars" || rows.seq + counted >= needed) this.#fold(channel, channel.places, rows, row);
+      counted += countPlace === undefined ? 1 : Number(rows.at(countPlace, row));
+    }
+    instrument.version++;
+    if (kind !== "bars") {
+      instrument.next[kind] = Math.max(needed, rows.seq + counted);
+      const timeMs = milliseconds(rows.at(0, rows.n - 1), channel.scales.time);
+      return { counted, lost: Math.max(0, rows.seq - needed), timeMs };
     }
     // A running bar comes under the number that it keeps until it ends.
-    instrument.next[kind] = kind === "bars" ? rows.seq + rows.n - 1 : Math.max(needed, seq);
-    instrument.version++;
-    if (kind === "bars") return { counted, lost: 0, timeMs: NaN };
-    const timeMs = milliseconds(rows.at(0, rows.n - 1), channel.scales.time);
-    return { counted, lost: Math.max(0, rows.seq - needed), timeMs };
+    if (!isOther) instrument.next.bars = rows.seq + rows.n - 1;
+    return { counted, lost: 0, timeMs: NaN };
   }
 
-  #fold(channel, places, rows, row) {
-    const { instrument, kind, scales } = channel;
-    const timeMs = milliseconds(rows.at(places.time, row), scales.time);
+  /** Take a short bar for a point of the course: its close, at its end or now. */
+  #extendCourse({ instrument, interval, scales, places }, rows, row) {
+    if (interval !== this.courseInterval) return;
+    const startMs = milliseconds(rows.at(places.time, row), scales.time);
+    this.#happened(startMs);
+    const endMs = Math.min(startMs + 1000 * interval, this.#nowMs);
+    instrument.spark.push(Math.max(startMs, endMs), toNumber(rows.at(places.close, row), scales.close));
+  }
+
+  #happened(timeMs) {
     if (!(timeMs <= this.eventMs)) this.eventMs = timeMs;
+  }
+
+  /** The time of what comes without one. */
+  get #nowMs() {
+    return this.isReplay ? this.eventMs : this.#serverNow();
+  }
+
+  #fold({ instrument, kind, scales }, places, rows, row) {
+    const value = (name) => rows.at(places[name], row);
+    const timeMs = milliseconds(value("time"), scales.time);
+    const { day, priceScale } = instrument;
+    if (kind !== "bars" || this.courseInterval === 0) this.#happened(timeMs);
     if (kind === "trades") {
-      const price = rows.at(places.close ?? places.price, row);
-      const high = places.high === undefined ? price : rows.at(places.high, row);
-      const low = places.low === undefined ? price : rows.at(places.low, row);
-      if (rows instanceof SnapshotRow === false) widen(instrument.day, high, low, timeMs);
-      instrument.price(price, instrument.priceScale, SOURCE.trades, timeMs);
+      // The day's range holds a trade that its bar, which comes a moment later, doesn't have yet.
+      const isToday = timeMs >= day?.timeMs && timeMs < day.timeMs + 1000 * this.dayInterval;
+      if (isToday && !(rows instanceof SnapshotRow)) {
+        widen(day, rows.at(places.high ?? places.price, row), rows.at(places.low ?? places.price, row));
+      }
+      instrument.price(rows.at(places.close ?? places.price, row), priceScale, SOURCE.trades, timeMs, timeMs);
     } else if (kind === "quotes") {
-      const bid = rows.at(places.bid_price, row);
-      const ask = rows.at(places.ask_price, row);
-      instrument.quote = { bid, bidSize: rows.at(places.bid_size, row), ask, askSize: rows.at(places.ask_size, row) };
-      instrument.price(middle(bid, ask), instrument.priceScale + 1, SOURCE.quotes, timeMs);
-    } else {
-      if (instrument.day !== null && timeMs < instrument.day.timeMs) return; // a bar that ended before the running one
-      const value = (name) => rows.at(places[name], row);
-      instrument.day = {
-        timeMs,
-        open: value("open"),
-        high: value("high"),
-        low: value("low"),
-        volume: value("volume"),
-        notional: value("notional"),
-        count: value("count"),
-      };
+      const [bid, ask] = [value("bid_price"), value("ask_price")];
+      instrument.quote = { bid, ask };
+      instrument.price(middle(bid, ask), priceScale + 1, SOURCE.quotes, timeMs, timeMs);
+    } else if (!(timeMs < day?.timeMs)) { // or it ended before the running one
+      const [open, high, low, volume, notional] = ["open", "high", "low", "volume", "notional"].map(value);
+      instrument.day = { timeMs, open, high, low, volume, notional };
       // The close of a running bar is the last trade: as new as any row, and all there is of a symbol out of view.
       const source = instrument.source === SOURCE.trades ? SOURCE.trades : SOURCE.bars;
-      instrument.price(value("close"), instrument.priceScale, source, instrument.pricedAt);
+      instrument.price(value("close"), priceScale, source, this.#nowMs, instrument.pricedAt);
     }
   }
-}
-
-/** Let the day's range hold a trade that its bar, which comes a moment later, doesn't have yet. */
-function widen(day, high, low, timeMs) {
-  if (day === null || timeMs < day.timeMs || timeMs >= day.timeMs + DAY_MS) return;
-  if (high > day.high) day.high = high;
-  if (low < day.low) day.low = low;
 }

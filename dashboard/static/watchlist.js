@@ -1,6 +1,6 @@
 // The watchlist: kept in this browser, and shared by address: `#AAPL,MSFT` lists these two.
 
-const KEY = "tickercast.watchlist";
+const KEY = "watchlist";
 
 /** Return the symbols that an address names: "#AAPL,BRK%2FB" → ["AAPL", "BRK/B"]. */
 export function fromHash(hash) {

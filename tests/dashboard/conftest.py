@@ -27,6 +27,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PATIENCE_S = 30
+"""How long a state may take to come: nothing waits so long but on a machine with other things to do."""
 TELL_VIOLATIONS = """
     addEventListener("securitypolicyviolation", (event) => {
       console.error(`policy: ${event.violatedDirective} forbids ${event.blockedURI} in ${event.sourceFile}`);
@@ -95,7 +97,7 @@ class Tab:
     async def becomes(self, function: str, *arguments: Any) -> None:
         """Wait until a function of the page, called with a list of all `arguments` but the last, returns the last."""
         *given, expected = arguments
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while (found := await self.page.evaluate(function, given)) != expected:
             assert time.monotonic() < deadline, f"{given}: {found!r} instead of {expected!r}"
             await asyncio.sleep(0.01)

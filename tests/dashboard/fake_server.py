@@ -6,6 +6,7 @@ the page itself: messages are plain msgpack.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,9 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 import dashboard
 
 DAY_S = 86_400
+STARTS_NS = 1_795_435_205 * 10**9
+"""2026-11-23 12:00:05 UTC."""
+SHORTER = (1, 5, 60, 3600)
 SUMMARY = ("time", "open", "high", "low", "close", "volume", "notional", "count")
 COLUMNS = {
     ("trades", "all"): ("time", "price", "size"),
@@ -67,7 +71,7 @@ class FakeServer:
     """Serves the page and a market in which happens only what `trade`, `quote` and `bar` say.
 
     `commands` are all that clients said, `connections` those that are open. `scale` is that of the prices, or of each
-    symbol's.
+    symbol's. Who has none of the `tokens`, where there are any, gets nothing; `forbidden` symbols nobody gets.
     """
 
     def __init__(
@@ -81,7 +85,12 @@ class FakeServer:
         epoch: str = "first",
         clock: dict[str, Any] | None = None,
         port: int = 0,
+        tokens: Iterable[str] = (),
+        forbidden: Iterable[str] = (),
     ) -> None:
+        self._started_ns = time.monotonic_ns()
+        self.tokens = set(tokens)
+        self.forbidden = set(forbidden)
         self.symbols = list(symbols)
         self.kinds = list(kinds)
         self.scale = scale
@@ -113,7 +122,7 @@ class FakeServer:
     @property
     def is_followed(self) -> bool:
         """Whether somebody has subscribed all kinds that there are."""
-        return any({kind for kind, _ in each.modes} == set(self.kinds) for each in self.connections)
+        return any({kind for kind, _ in each.modes} >= set(self.kinds) for each in self.connections)
 
     def cut(self) -> None:
         """Cut all connections off without a word."""
@@ -133,8 +142,13 @@ class FakeServer:
         self._server.stop()
         await self._server.close_all_connections()
 
+    def now_ns(self) -> int:
+        """Return the time of this server's clock, which starts five seconds past noon: far from where a bar ends."""
+        return STARTS_NS + time.monotonic_ns() - self._started_ns
+
     def now(self) -> int:
-        return time.time_ns() // 10 ** (9 - self.scales["time"])
+        """Return the time in the unit of the rows."""
+        return self.now_ns() // 10 ** (9 - self.scales["time"])
 
     def trade(self, symbol: str, price: str, size: str = "100", *, at: int | None = None) -> None:
         row = (self.now() if at is None else at, self._price(symbol, price), whole(size, self.scales["size"]))
@@ -143,6 +157,9 @@ class FakeServer:
         self._send_rows("trades", symbol, len(self._trades[symbol]) - 1, summary([row]), list(row))
         if "bars" in self.kinds:
             self._send_bar(symbol)
+            for interval in SHORTER:
+                bars = self._short_bars(symbol, interval)
+                self._send_rows(f"bars {interval}", symbol, len(bars) - 1, bars[-1], bars[-1])
 
     def quote(self, symbol: str, bid: str, ask: str, *, at: int | None = None) -> None:
         row = (self.now() if at is None else at, self._price(symbol, bid), 100, self._price(symbol, ask), 200)
@@ -151,7 +168,7 @@ class FakeServer:
 
     def bar(self, symbol: str, open_: str, high: str, low: str, close: str, volume: str = "1000") -> None:
         """Set the running bar of the day."""
-        start = self._day_of(self.now())
+        start = self._start_of(self.now())
         prices = [self._price(symbol, price) for price in (open_, high, low, close)]
         self._bars[symbol] = [[start, *prices, whole(volume, self.scales["size"]), 0, 0]]
         self._send_bar(symbol)
@@ -162,12 +179,16 @@ class FakeServer:
     def _price(self, symbol: str, text: str) -> int:
         return whole(text, self._price_scale(symbol))
 
-    def _day_of(self, at: int) -> int:
-        day = DAY_S * 10 ** self.scales["time"]
-        return at // day * day
+    def _start_of(self, at: int, interval: int = DAY_S) -> int:
+        width = interval * 10 ** self.scales["time"]
+        return at // width * width
+
+    def _short_bars(self, symbol: str, interval: int) -> list[list[int]]:
+        parts = itertools.groupby(self._trades[symbol], lambda row: self._start_of(row[0], interval))
+        return [[start, *summary(list(rows))[1:]] for start, rows in parts]
 
     def _extend_bar(self, symbol: str, row: tuple[int, int, int]) -> None:
-        start = self._day_of(row[0])
+        start = self._start_of(row[0])
         bars = self._bars[symbol]
         if bars and bars[-1][0] == start:
             of_day = [each for each in self._trades[symbol] if each[0] >= start]
@@ -202,15 +223,17 @@ class FakeServer:
         self, kind: str, symbol: str, mode: str, since: int | None
     ) -> tuple[dict[str, Any], list[list[int]]]:
         """Return what `subscribed` says of a channel, and the row of a resume, if there is one."""
-        if kind.startswith("bars "):
-            return self._without_rows(kind, symbol, mode), []
-        rows: Any = {"trades": self._trades, "quotes": self._quotes, "bars": self._bars}[kind][symbol]
+        kind, _, interval = kind.partition(" ")
+        if interval:
+            rows: Any = self._short_bars(symbol, int(interval))
+        else:
+            rows = {"trades": self._trades, "quotes": self._quotes, "bars": self._bars}[kind][symbol]
         next_ = max(0, len(rows) - 1) if kind == "bars" else len(rows)
         resumed = since is not None and since < next_
         seq = since if resumed else next_
         before: Any = rows[-1:] if kind == "bars" else rows[:seq]
         descriptor = {
-            "channel": self.number(kind, symbol, mode),
+            "channel": self.number(f"{kind} {interval}".strip(), symbol, mode),
             "kind": kind,
             "symbol": symbol,
             "mode": mode,
@@ -220,19 +243,13 @@ class FakeServer:
             "snapshot": None if not before else summary(before) if kind == "trades" else list(before[-1]),
         }
         if kind == "bars":
-            descriptor["interval_s"] = DAY_S
-        if not resumed or kind == "bars":
+            descriptor["interval_s"] = int(interval or DAY_S)
+        if not resumed:
             return descriptor, []
         missed = rows[seq:]
-        if mode == "all":
+        if mode == "all" or kind == "bars":
             return descriptor, [list(row) for row in missed]
         return descriptor, [summary(missed) if kind == "trades" else [*missed[-1], len(missed)]]
-
-    def _without_rows(self, kind: str, symbol: str, mode: str) -> dict[str, Any]:
-        """Return what is said of bars shorter than a day: there are none here."""
-        described, _ = self.descriptor("bars", symbol, mode, None)
-        number = self.number(kind, symbol, mode)
-        return {**described, "channel": number, "seq": 0, "snapshot": None, "interval_s": int(kind.split()[1])}
 
 
 class EmptyPage(RequestHandler):
@@ -259,6 +276,7 @@ class Stream(WebSocketHandler):
         self.market = market
         self.rows = 0
         self.modes: dict[tuple[str, str], str] = {}
+        self.is_let_in = not market.tokens
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         assert "ticker.v1.msgpack" in subprotocols
@@ -273,11 +291,11 @@ class Stream(WebSocketHandler):
             protocol=1,
             server="fake",
             epoch=market.epoch,
-            time=time.time_ns(),
+            time=market.now_ns(),
             feed="fake",
             kinds=market.kinds,
-            intervals=[1, 5, 60, 3600, DAY_S] if "bars" in market.kinds else [],
-            auth=False,
+            intervals=[*SHORTER, DAY_S] if "bars" in market.kinds else [],
+            auth=bool(market.tokens),
             clock=market.clock,
             heartbeat_s=10,
             limits={"message_bytes": 262_144, "channels": 100_000, "commands_per_s": 50},
@@ -290,11 +308,23 @@ class Stream(WebSocketHandler):
         command = msgpack.unpackb(message)
         self.market.commands.append(command)
         if command["op"] == "ping":
-            self.say(type="pong", id=command["id"], time=time.time_ns(), rows=self.rows)
+            self.say(type="pong", id=command["id"], time=self.market.now_ns(), rows=self.rows)
+        elif command["op"] == "auth":
+            self.authenticate(command)
+        elif not self.is_let_in:
+            self.say(type="error", id=command["id"], code="unauthenticated", message="a token is needed")
         elif command["op"] == "subscribe":
             self.subscribe(command)
         elif command["op"] == "unsubscribe":
             self.unsubscribe(command)
+
+    def authenticate(self, command: dict[str, Any]) -> None:
+        self.is_let_in = command["token"] in self.market.tokens
+        if self.is_let_in:
+            self.say(type="authenticated", id=command["id"])
+        else:
+            self.say(type="error", id=command["id"], code="unauthenticated", message="no such token")
+            self.close(4001)
 
     def say(self, **message: Any) -> None:
         self.deliver(msgpack.packb(message))
@@ -318,22 +348,29 @@ class Stream(WebSocketHandler):
         assert kind in market.kinds
         if kind == "bars" and command["interval_s"] != DAY_S:
             kind = f"bars {command['interval_s']}"
-        symbols = market.symbols if command["symbols"] == ["*"] else command["symbols"]
-        self.modes.update({(kind, symbol): mode for symbol in command["symbols"]})
+        named = market.symbols if command["symbols"] == ["*"] else command["symbols"]
+        symbols = [symbol for symbol in named if symbol in market.symbols and symbol not in market.forbidden]
+        refused = [
+            {"symbol": symbol, "code": "forbidden" if symbol in market.forbidden else "unknown_symbol"}
+            for symbol in command["symbols"]
+            if symbol not in symbols and symbol != "*"
+        ]
+        self.modes.update({(kind, symbol): mode for symbol in command["symbols"] if symbol == "*" or symbol in symbols})
         since = command.get("since", {}) if command.get("epoch") == market.epoch else {}
         described = [(symbol, *market.descriptor(kind, symbol, mode, since.get(symbol))) for symbol in symbols]
         descriptors = [descriptor for _, descriptor, _ in described]
-        self.say(type="subscribed", id=command["id"], channels=descriptors[:1000], refused=[])
+        self.say(type="subscribed", id=command["id"], channels=descriptors[:1000], refused=refused)
         for descriptor in descriptors[1000:]:
             self.say(type="channel", **descriptor)
         self.say(type="status", state=market.state, clock=market.clock)
         for symbol, descriptor, rows in described:
             if rows:
-                count = rows[0][-1] if mode == "conflated" else len(rows)
+                count = rows[0][-1] if mode == "conflated" and not kind.startswith("bars") else len(rows)
                 self.send_rows(market.number(kind, symbol, mode), descriptor["seq"], rows, count)
 
     def unsubscribe(self, command: dict[str, Any]) -> None:
         kind = command["kind"] if command["kind"] != "bars" else f"bars {command['interval_s']}"
         for symbol in command["symbols"]:
-            self.modes.pop((kind, symbol), None)
+            for key in [(kind, symbol)] if symbol != "*" else [key for key in self.modes if key[0] == kind]:
+                self.modes.pop(key, None)
         self.say(type="unsubscribed", id=command["id"], channels=[])

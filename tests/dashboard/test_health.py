@@ -9,15 +9,20 @@ Serve = Callable[..., Any]
 OpenTab = Callable[..., Any]
 Until = Callable[..., Any]
 
+COMPLETE = "() => document.getElementById('complete').dataset.state"
 HIDE = """(isHidden) => {
     Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
 }"""
 
 
+def wants_all(command: dict[str, Any], kind: str) -> bool:
+    return command["kind"] == kind and command["symbols"] == ["*"]
+
+
 def wanted(server: Any, kind: str) -> tuple[str, int | None]:
-    """Return mode and interval of the last subscription of a kind."""
-    command = [each for each in server.commands if each["op"] == "subscribe" and each["kind"] == kind][-1]
+    """Return mode and interval of the last subscription of all symbols of a kind."""
+    command = [each for each in server.commands if each["op"] == "subscribe" and wants_all(each, kind)][-1]
     return command["mode"], command.get("interval_ms")
 
 
@@ -27,18 +32,18 @@ async def test_rows_received_are_held_against_those_the_server_counted(
     server = serve(["AAPL"])
     server.trade("AAPL", "100.00")
     tab = await open_tab(server.url)
-    await until(lambda: server.is_followed)
+    await until(lambda: server.is_followed and server.connections[0].mode("bars 60", "AAPL"))
     server.trade("AAPL", "101.00")
     server.quote("AAPL", "100.99", "101.01")
-    await tab.sees("complete-text", "3 rows, 0 lost")  # a trade, a quote, a bar
-    assert await tab.attribute("#complete", "data-state") == "complete"
+    await tab.sees("complete-text", "4 rows, 0 lost")  # a trade, a quote, the bars of a day and of a minute
+    await tab.becomes(COMPLETE, "complete")
 
     server.say({"type": "gap", "channel": server.number("trades", "AAPL", "conflated"), "seq": 9, "missed": 7})
-    await tab.sees("complete-text", "3 rows, 7 lost")
-    assert await tab.attribute("#complete", "data-state") == "incomplete"
+    await tab.sees("complete-text", "4 rows, 7 lost")
+    await tab.becomes(COMPLETE, "incomplete")
     server.connections[0].rows += 1
 
-    await tab.sees("complete-text", "3 rows, 7 lost, some missing")
+    await tab.sees("complete-text", "4 rows, 7 lost, some missing")
 
 
 async def test_the_age_of_data_is_measured_by_the_servers_clock(serve: Serve, open_tab: OpenTab) -> None:

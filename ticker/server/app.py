@@ -38,6 +38,9 @@ class PageFile(Protocol):
     def body(self) -> bytes: ...
 
     @property
+    def gzipped(self) -> bytes: ...
+
+    @property
     def content_type(self) -> str: ...
 
     @property
@@ -66,13 +69,24 @@ class Page(_Plain):
             self.set_header(name, value)
         self.set_header("Content-Type", self._file.content_type)
         self.set_header("Cache-Control", self._file.cache_control)
-        self.finish(self._file.body)
+        self.set_header("Vary", "Accept-Encoding")
+        self._sent = self._file.body
+        if accepts_gzip(self.request.headers.get("Accept-Encoding", "")):
+            self._sent = self._file.gzipped
+            self.set_header("Content-Encoding", "gzip")
+        self.finish(self._sent)
 
     def head(self) -> None:
         self.get()
 
     def compute_etag(self) -> str | None:
-        return f'"{hashlib.sha256(self._file.body).hexdigest()[:32]}"'
+        return f'"{hashlib.sha256(self._sent).hexdigest()[:32]}"'
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Tell whether gzip is among the encodings that a header accepts, and not with the weight 0 (RFC 9110, 12.5.3)."""
+    weights = dict(re.findall(r"([a-z*][^\s,;]*)\s*(?:;\s*q=([01](?:\.\d*)?))?", accept_encoding.lower()))
+    return float(weights.get("gzip", weights.get("*", "0")) or "1") > 0
 
 
 class NotFound(_Plain):
