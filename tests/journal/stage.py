@@ -12,7 +12,7 @@ import numpy as np
 
 from ticker.broker.memory import MemoryBroker
 from ticker.clock import ManualClock
-from ticker.columns import Block, Ticks
+from ticker.columns import Block, Ints, Ticks
 from ticker.feed import Feed, Replay
 from ticker.journal.journal import Journal
 from ticker.journal.parts import Parts
@@ -115,6 +115,11 @@ class Stage:
             replay=Replay(1.0),
         )
 
+    @property
+    def everyone(self) -> Ints:
+        """The numbers of all symbols."""
+        return np.arange(len(self.directory))
+
     def emit(self, kind: str, rows: Rows) -> None:
         """Emit rows: a symbol, its time in seconds from the beginning, and the values."""
         symbols = tuple(dict.fromkeys(row[0] for row in rows))
@@ -176,7 +181,7 @@ def published(stage: Stage, first: int = 0) -> list[Any]:
 
 def seen(stage: Stage) -> dict[str, Any]:
     """Return all that a client can see of a server: its welcome, each channel's description, each row, each state."""
-    market, everyone = stage.market, np.arange(len(stage.directory))
+    market, everyone = stage.market, stage.everyone
     found: dict[str, Any] = {"welcome": market.welcome, "symbols": list(stage.directory.instruments)}
     for series in stage.directory.series:
         shelf = stage.history[series]
