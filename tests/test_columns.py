@@ -53,6 +53,11 @@ def test_ticks_may_be_empty() -> None:
         (ints(0).reshape(1, 1), (ints(1).reshape(1, 1),) * 3, "codes: expected integers, not int64, in one dimension"),
         (np.array([0.0]), (ints(1), ints(2), ints(3)), "codes: expected integers, not float64"),
         (np.array([True]), (ints(1), ints(2), ints(3)), "codes: expected integers, not bool"),
+        ([0], (ints(1), ints(2), ints(3)), "codes: expected integers, not list"),
+        (ints(0), (ints(1), [2], ints(3)), "price: expected int64, not list"),
+        (ints(0), (ints(1), None, ints(3)), "price: expected int64, not NoneType"),
+        (ints(0), (ints(1), np.array([1.5]), ints(3)), "float64: floats are no exact numbers, a TickWriter takes them"),
+        (ints(0), (ints(1), np.array(["x"]), ints(3)), "price: expected int64, not <U1"),
     ],
 )
 def test_ticks_of_another_shape_are_refused_with_the_reason(
@@ -60,6 +65,17 @@ def test_ticks_of_another_shape_are_refused_with_the_reason(
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         Ticks("trades", ("AAPL",), codes, columns)
+
+
+@pytest.mark.parametrize("symbols", [["AAPL"], "AAPL", {"AAPL": 0}, None])
+def test_symbols_are_a_tuple_since_a_list_might_change(symbols: Any) -> None:
+    with pytest.raises(ValueError, match=f"symbols: expected a tuple, not {type(symbols).__name__}"):
+        Ticks("trades", symbols, ints(0), (ints(1), ints(2), ints(3)))
+
+
+def test_ticks_of_an_unknown_kind_are_refused() -> None:
+    with pytest.raises(ValueError, match="kind: expected one of trades, quotes, bars, not 'candles'"):
+        Ticks("candles", ("AAPL",), ints(0), (ints(1),) * 8)
 
 
 # Kinds

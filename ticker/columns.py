@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ticker.model import Bar, Channel, Instrument, Quote, QuoteUpdate, Series, Trade
+from ticker.model import KINDS, Bar, Channel, Instrument, Quote, QuoteUpdate, Series, Trade
 
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
@@ -78,19 +78,32 @@ class Ticks:
     interval_s: int = 0
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind: expected one of {', '.join(KINDS)}, not {self.kind!r}")
+        if type(self.symbols) is not tuple:
+            raise ValueError(f"symbols: expected a tuple, not {type(self.symbols).__name__}")
         wanted = columns_of(self.kind)
         if len(self.columns) != len(wanted):
             raise ValueError(f"{self.kind} have {len(wanted)} columns, not {len(self.columns)}")
-        if self.codes.dtype.kind not in "iu" or self.codes.ndim != 1:
-            raise ValueError(f"codes: expected integers, not {self.codes.dtype}, in one dimension")
+        if not isinstance(self.codes, np.ndarray) or self.codes.dtype.kind not in "iu" or self.codes.ndim != 1:
+            raise ValueError(f"codes: expected integers, not {_described(self.codes)}, in one dimension")
         for column, values in zip(wanted, self.columns, strict=True):
-            if values.dtype != np.int64:
-                raise ValueError(f"{column.name}: expected int64, not {values.dtype}")
+            if not isinstance(values, np.ndarray) or values.dtype != np.int64:
+                raise ValueError(f"{column.name}: expected int64, not {_described(values)}{_advice(values)}")
             if values.shape != self.codes.shape:
                 raise ValueError(f"{column.name}: {len(values)} rows beside {len(self.codes)} codes")
 
     def __len__(self) -> int:
         return len(self.codes)
+
+
+def _described(values: object) -> str:
+    return str(values.dtype) if isinstance(values, np.ndarray) else type(values).__name__
+
+
+def _advice(values: object) -> str:
+    is_float = isinstance(values, np.ndarray) and values.dtype.kind == "f"
+    return ": floats are no exact numbers, a TickWriter takes them by their shortest decimal" if is_float else ""
 
 
 @dataclass(frozen=True, slots=True)
