@@ -19,6 +19,8 @@ class CloseCode(IntEnum):
     """Ways in which a connection ends (protocol, section 9), and what a client does then."""
 
     GOING_AWAY = 1001  # back after reconnect_ms
+    PROTOCOL_ERROR = 1002
+    BAD_TEXT = 1007
     TOO_BIG = 1009
     BAD_MESSAGE = 4000
     UNAUTHENTICATED = 4001

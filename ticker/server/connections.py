@@ -14,6 +14,7 @@ from ticker.clock import Clock
 from ticker.protocol.codec import Codec
 from ticker.server.garbage import LongLived
 from ticker.server.socket import StreamSocket
+from ticker.server.visits import Visitor
 from ticker.stream.conversation import Conversation
 from ticker.stream.market import Market
 from ticker.stream.outbox import Outbox, Pressure, Totals
@@ -68,14 +69,16 @@ class Connections:
         connection = StreamSocket(stream, session, params, self._clock, peer, self._forget)
         self._open.add(connection)
         self.market.counts.opened += 1
+        one_too_many = stream.visits.settle(stream) if isinstance(stream, Visitor) else None
+        if one_too_many is not None:
+            session.turn_away(one_too_many)
         connection.open()
 
     def _forget(self, connection: StreamSocket) -> None:
         """Count a connection that has ended, once."""
         if connection in self._open:
             self._open.discard(connection)
-            code = connection.session.closing
-            self.market.counts.closes["gone" if code is None else code.name.lower()] += 1
+            self.market.counts.closes[connection.ended_as] += 1
 
     async def tick(self) -> None:
         """Do what is due on all connections, some at once. To be called about once a second."""

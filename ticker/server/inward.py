@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -34,14 +35,16 @@ LINGER_BYTES = 1 << 26
 """What is read and thrown away, so that a peer in the midst of a message that is too big still learns why it ends."""
 
 _CLOSE = 0x8
+_OURS = (CloseCode.PROTOCOL_ERROR, CloseCode.BAD_TEXT, CloseCode.TOO_BIG)
+"""Codes for what is wrong with frames, whatever is in them."""
 
 
 class Inward(WebSocketProtocol13):
     """Tornado's protocol, with changes in how a connection ends.
 
     Once a close is on its way nothing else follows it. After a message that is too big it reads on for a while: closing
-    at once would reset the connection, and the client would never see why. And what RFC 6455 forbids ends it: a frame
-    without a mask, a close that says what none may say.
+    at once would reset the connection, and the client would never see why. And what RFC 6455 forbids ends it, by 1002
+    or 1007: frames that are none, those without a mask, a close that says what none may say.
     """
 
     handler: StreamSocket
@@ -49,14 +52,15 @@ class Inward(WebSocketProtocol13):
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         if not self.server_terminated:
-            if code == CloseCode.TOO_BIG and self.handler.session.closing is None:
-                self.handler.session.closing = CloseCode.TOO_BIG
-            words = self.handler.session.last_words()
-            self.handler.session.close()
+            session = self.handler.session
+            if code in _OURS and session.closing is None and not self.client_terminated:
+                session.closing = CloseCode(code)
+            words = session.last_words()
+            session.close()
             _hold_what_is_left(self.stream)
             if words and not self.stream.closed():
                 self.stream.write(words)
-        self._lingers = self._lingers or code == CloseCode.TOO_BIG
+        self._lingers = self._lingers or code in _OURS
         super().close(code, reason)
 
     async def _receive_frame_loop(self) -> None:
@@ -90,6 +94,10 @@ class Inward(WebSocketProtocol13):
         return handled
 
     def _abort(self) -> None:
+        if not (self.stream.closed() or self.server_terminated or self.client_terminated):
+            # Only a frame that is forbidden leads here: the other ways are an end of the stream, or of our patience.
+            is_text = isinstance(sys.exc_info()[1], UnicodeDecodeError)
+            self.close(CloseCode.BAD_TEXT if is_text else CloseCode.PROTOCOL_ERROR)
         if not self._lingers or self.stream.closed():
             super()._abort()
         elif not self.client_terminated:

@@ -41,6 +41,7 @@ class StreamSocket:
         "_clock",
         "_forget",
         "_is_direct",
+        "_is_silent",
         "_peer",
         "_pinged_s",
         "_protocol",
@@ -73,6 +74,7 @@ class StreamSocket:
         self._stepping = False
         self._alive_s = self._pinged_s = clock.monotonic()
         self._waiting_done: int | None = None
+        self._is_silent = False
         self._protocol = Inward(self, mask_outgoing=False, params=params)
         self._protocol.stream = stream
         _tune(stream.socket)
@@ -112,6 +114,13 @@ class StreamSocket:
         """Tell of an exception in one of our callbacks, which is a bug."""
         log.error("a message of %s raised", self._peer, exc_info=value)
 
+    @property
+    def ended_as(self) -> str:
+        """Why the connection has ended: a name of CloseCode, `silent` or `gone`."""
+        if self._is_silent:
+            return "silent"
+        return "gone" if self.session.closing is None else self.session.closing.name.lower()
+
     def say_goodbye(self, reconnect_ms: int) -> None:
         """Tell the client to come back after `reconnect_ms`, and close."""
         self.session.say_goodbye(reconnect_ms)
@@ -129,6 +138,7 @@ class StreamSocket:
                 session.outbox.close()
                 self._after()
             else:
+                self._is_silent = True
                 self.abort()
             return
         session.tick(now_s)

@@ -99,6 +99,8 @@ class AlpacaSession:
         self.subscriptions.close()
 
     def open(self) -> None:
+        if self.closing is not None:
+            return
         self._send(CONNECTED)
         if self._guest.credentials is not None:
             self._attempt(self._guest.credentials, self._opened_s)
@@ -147,6 +149,11 @@ class AlpacaSession:
         """End: there is no message for it, and every client comes back by itself."""
         if self.closing is None:
             self.closing = CloseCode.GOING_AWAY
+
+    def turn_away(self, why: str) -> None:
+        self._send(CONNECTED)
+        self._send(AlpacaError(406).message)
+        self.closing = CloseCode.LIMIT
 
     def last_words(self) -> bytes:
         if self._is_revoked:

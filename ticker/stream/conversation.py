@@ -63,6 +63,9 @@ class Conversation(Protocol):
     def say_goodbye(self, reconnect_ms: int) -> None:
         """Say that the server goes away and when to come back, and end."""
 
+    def turn_away(self, why: str) -> None:
+        """Say that this is one connection too many, instead of `open`, and end."""
+
     def last_words(self) -> bytes:
         """Return frames that go out before the close whatever waits, even to one that is closed as too slow."""
         ...

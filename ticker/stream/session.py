@@ -120,6 +120,11 @@ class Session:
         else:
             self.send(self._market.welcome | {"auth": False} | self._told(self._grant))
 
+    def turn_away(self, why: str) -> None:
+        """Speak, say that this is one connection too many, and end."""
+        self.open()
+        self._part(CloseCode.LIMIT, why)
+
     def send(self, message: Mapping[str, Any]) -> None:
         """Send a control message, unless the connection is about to end."""
         if self.closing is None:
