@@ -16,5 +16,5 @@ class Counts:
     """Connections that ended, by reason: a name of CloseCode in lower case, `gone` where the peer went by itself or was
     dead."""
     refusals: Counter[str] = field(default_factory=Counter)
-    """What was refused to clients and strangers, by reason: `origin`, `host`, `connections`, `token`; `limit` is commands
-    above their limit, `channels` channels above theirs; other commands by the code of their error."""
+    """What was refused to clients and strangers, by reason: `origin`, `host`, `connections`, `token`; `limit` is
+    commands above their limit, `channels` channels above theirs; other commands by the code of their error."""
