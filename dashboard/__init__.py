@@ -13,8 +13,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files as resources
 from pathlib import Path, PurePath
 
-import rcssmin
-import rjsmin
+from dashboard.smaller import smaller
 
 CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -42,34 +41,25 @@ class File:
 def files() -> dict[str, File]:
     """Read the page's files. Return them by URL path: `/` is the page itself, `/static/…` all that it loads.
 
-    Scripts and styles come without comments and indentation. The chart library is among them if it is installed, as its
-    vendor made it, under a name that changes with it.
+    They come without what only their readers need (see `smaller`). The chart library is among them if it is
+    installed, as its vendor made it, under a name that changes with it.
     """
-    static = resources(__name__) / "static"
-    suffixes = {entry.name: PurePath(entry.name).suffix for entry in static.iterdir()}
-    found = {
-        f"/static/{name}": File(_smaller((static / name).read_text("utf-8"), suffix).encode(), CONTENT_TYPES[suffix])
-        for name, suffix in sorted(suffixes.items())
-        if suffix in CONTENT_TYPES
+    texts = {
+        entry.name: (CONTENT_TYPES[PurePath(entry.name).suffix], entry.read_text("utf-8"))
+        for entry in sorted((resources(__name__) / "static").iterdir(), key=lambda entry: entry.name)
+        if PurePath(entry.name).suffix in CONTENT_TYPES
     }
-    page = found.pop("/static/index.html").body.decode()
+    kinds = {name: kind for name, (kind, _) in texts.items()}
+    page = texts.pop("index.html")[1]
+    found = {f"/static/{name}": File(text.encode(), kinds[name]) for name, text in smaller(texts).items()}
     modules = [path for path in found if path.endswith(".js")]
-    page = "\n".join(_each_module(line, modules) for line in page.splitlines())
+    page = "\n".join(_each_module(line.strip(), modules) for line in page.splitlines())
     library = _chart_library()
     if library is not None:
         path = f"/static/chart-{sha256(library).hexdigest()[:16]}.js"
         found[path] = File(library, CONTENT_TYPES[".js"], "public, max-age=31536000, immutable")
         page = page.replace(_NO_LIBRARY, _NO_LIBRARY.replace('""', f'"{path}"'))
     return {"/": File(page.encode(), CONTENT_TYPES[".html"]), **found}
-
-
-def _smaller(text: str, suffix: str) -> str:
-    """Return a file without what only its readers need."""
-    if suffix == ".js":
-        return str(rjsmin.jsmin(text))
-    if suffix == ".css":
-        return str(rcssmin.cssmin(text))
-    return re.sub(r"^\s+", "", text, flags=re.MULTILINE)
 
 
 def _each_module(line: str, modules: list[str]) -> str:

@@ -17,9 +17,11 @@ export function whole(big) {
   return Number.isSafeInteger(number) ? number : big;
 }
 
+const isArray = (type) => (type & 0xf0) === 0x90 || type === 0xdc || type === 0xdd;
+
 /** Say whether a message carries rows: an array. Control messages are maps. */
 export function isData(bytes) {
-  return (bytes[0] & 0xf0) === 0x90 || bytes[0] === 0xdc || bytes[0] === 0xdd;
+  return isArray(bytes[0]);
 }
 
 /** Return the value that `bytes` hold. Maps have string keys and no prototype. Throws CodecError. */
@@ -51,9 +53,9 @@ class Reader {
     if (this.place !== this.bytes.length) throw new CodecError("bytes after the message");
   }
 
-  /** Return the type that comes next, without stepping over it. */
-  get type() {
-    return this.bytes[this.place];
+  /** Return the type that comes next, and step over it. */
+  type() {
+    return this.bytes[this.take(1)];
   }
 
   /** Return an unsigned number of one, two or four bytes. */
@@ -63,53 +65,45 @@ class Reader {
     return width === 2 ? this.view.getUint16(start) : this.view.getUint32(start);
   }
 
-  /** Return the length of an array or a bin of which `first` is the first type with its length apart, `few` before. */
-  length(few, first, sizes) {
-    const type = this.bytes[this.take(1)];
-    if ((type & 0xf0) === few) return type & 0x0f;
-    if (!(type >= first && type - first < sizes.length)) throw new CodecError("expected an array or a bin");
-    return this.size(sizes[type - first]);
+  /** Return the length of an array of a type. */
+  array(type) {
+    if (!isArray(type)) throw new CodecError("expected an array");
+    return type < 0xa0 ? type & 0x0f : this.size(2 << (type - 0xdc));
   }
 
-  array() {
-    return this.length(0x90, 0xdc, [2, 4]);
-  }
-
-  /** Return the length of the bin that comes next; it begins at `place` then. */
-  bin() {
-    return this.length(-1, 0xc4, [1, 2, 4]);
+  /** Step over a bin of a type, and return its length. */
+  bin(type) {
+    if (!(type >= 0xc4 && type <= 0xc6)) throw new CodecError("expected a bin");
+    const length = this.size(1 << (type - 0xc4));
+    this.take(length);
+    return length;
   }
 
   /** Return the value that comes next. */
   value(depth = 0) {
     if (depth > DEEPEST) throw new CodecError("too deep");
-    const { type, view } = this;
-    if ((type & 0xf0) === 0x90 || type === 0xdc || type === 0xdd) return this.list(this.array(), depth + 1);
-    if (type >= 0xc4 && type <= 0xc6) return this.bytes.slice(this.take(this.bin()), this.place);
-    this.take(1);
+    const { view } = this;
+    const type = this.type();
     if (type < 0x80) return type;
     if (type < 0x90) return this.map(type & 0x0f, depth + 1);
+    if (isArray(type)) return this.list(this.array(type), depth + 1);
     if (type < 0xc0) return this.string(type & 0x1f);
     if (type >= 0xe0) return type - 0x100;
+    if (type >= 0xde) return this.map(this.size(2 << (type - 0xde)), depth + 1);
+    if (type >= 0xd9 && type <= 0xdb) return this.string(this.size(1 << (type - 0xd9)));
+    if (type >= 0xc4 && type <= 0xc6) return this.bytes.slice(-this.bin(type) + this.place, this.place);
+    if (type >= 0xcc && type <= 0xce) return this.size(1 << (type - 0xcc));
     switch (type) {
       case 0xc0: return null;
       case 0xc2: return false;
       case 0xc3: return true;
       case 0xca: return view.getFloat32(this.take(4));
       case 0xcb: return view.getFloat64(this.take(8));
-      case 0xcc: return this.size(1);
-      case 0xcd: return this.size(2);
-      case 0xce: return this.size(4);
       case 0xcf: return whole(view.getBigUint64(this.take(8)));
       case 0xd0: return view.getInt8(this.take(1));
       case 0xd1: return view.getInt16(this.take(2));
       case 0xd2: return view.getInt32(this.take(4));
       case 0xd3: return whole(view.getBigInt64(this.take(8)));
-      case 0xd9: return this.string(this.size(1));
-      case 0xda: return this.string(this.size(2));
-      case 0xdb: return this.string(this.size(4));
-      case 0xde: return this.map(this.size(2), depth + 1);
-      case 0xdf: return this.map(this.size(4), depth + 1);
       default: throw new CodecError(`unknown type ${type}`);
     }
   }
@@ -155,7 +149,7 @@ export class Rows {
   read(bytes) {
     const reader = this.#reader;
     reader.open(bytes);
-    const length = reader.array();
+    const length = reader.array(reader.type());
     if (length < 5 || length % 2 === 0) throw new CodecError("not a data message");
     this.channel = reader.value();
     this.seq = reader.value();
@@ -169,15 +163,16 @@ export class Rows {
 
   #column(column) {
     const reader = this.#reader;
-    const isFloat = reader.type === 0xca || reader.type === 0xcb;
+    const type = reader.bytes[reader.place];
+    const isFloat = type === 0xca || type === 0xcb;
     const base = reader.value();
     if (!isFloat && !isInt64(base)) throw new CodecError("a base that is no whole number of 64 bits");
-    const length = reader.bin();
+    const length = reader.bin(reader.type());
     const size = length / this.n;
     if (isFloat ? size !== 8 : !WIDTHS.has(size)) throw new CodecError("offsets of an unknown width");
     this.#bases[column] = base;
     this.#sizes[column] = isFloat ? -1 : size;
-    this.#starts[column] = reader.take(length);
+    this.#starts[column] = reader.place - length;
   }
 
   /** Return one value: a whole number at the column's scale (see the top), or a float. */
@@ -201,7 +196,7 @@ const isNumber = (value, least) => Number.isSafeInteger(value) && value >= least
 const isInt64 = (value) => Number.isSafeInteger(value) || (typeof value === "bigint" && value < 1n << 63n);
 const sum = (base, offset) => whole(BigInt.asIntN(64, BigInt(base) + offset));
 
-/** Return the bytes of a command: maps (objects or Maps), arrays, strings, safe integers, booleans and null. */
+/** Return the bytes of a command: maps (objects or Maps), arrays, strings and safe integers. */
 export function encode(value) {
   const out = [];
   write(out, value);
@@ -209,9 +204,7 @@ export function encode(value) {
 }
 
 function write(out, value) {
-  if (value === null) out.push(0xc0);
-  else if (typeof value === "boolean") out.push(value ? 0xc3 : 0xc2);
-  else if (typeof value === "number") writeInteger(out, value);
+  if (typeof value === "number") writeInteger(out, value);
   else if (typeof value === "string") {
     const bytes = toUtf8.encode(value);
     writeLength(out, bytes.length, 0xa0, 32, 0xdb);

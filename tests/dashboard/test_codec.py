@@ -149,7 +149,7 @@ async def test_control_messages_and_commands_are_plain_msgpack(serve: Serve, ope
         "op": "subscribe",
         "symbols": ["AAPL", "Ω" * 40, *(f"S{number}" for number in range(20))],
         "since": {f"S{number}": number * 10**9 for number in range(20)},
-        "odd": [None, True, False, 127, 128, 2**31, 2**32, 2**53 - 1, -1, -32, -33, -(2**53) + 1],
+        "odd": [127, 128, 2**31, 2**32, 2**53 - 1, -1, -32, -33, -(2**53) + 1],
     }
     tab = await open_tab(f"{serve().url}empty")
 

@@ -75,7 +75,7 @@ async def test_a_new_price_flashes_up_or_down_and_leaves_an_arrow(serve: Serve, 
 
     server.trade("AAPL", "100.01")
     await tab.flashes("AAPL", "up-0")
-    assert await tab.page.locator(VALUE).evaluate(ARROW_AND_ANIMATION) == ['"▲"', "up-0"]
+    assert await tab.page.locator(VALUE).evaluate(ARROW_AND_ANIMATION) == ['"▲"', "flash-0"]
 
     server.trade("AAPL", "100.02")
     await tab.flashes("AAPL", "up-1")
