@@ -414,6 +414,13 @@ def test_the_oldest_segments_go_when_there_is_no_more_room(tmp_path: Path) -> No
     assert again.journal.bytes == sum(path.stat().st_size for path in tmp_path.iterdir() if path.name != "lock")
 
 
+def test_a_limit_that_the_symbols_alone_would_fill_is_refused(tmp_path: Path) -> None:
+    many = [Instrument(f"S{number}") for number in range(1000)]
+
+    with pytest.raises(JournalError, match=r"--journal-mib: \d at least are needed for 1,000 symbols"):
+        Stage(tmp_path, instruments=many, limit_mib=1)
+
+
 # Whose it is
 
 

@@ -27,11 +27,11 @@ from ticker.stream.kept import gather
 log = logging.getLogger(__name__)
 
 SEGMENTS = 8
-"""Segments that a full journal consists of, at least."""
+"""Segments that a full journal consists of, or so."""
 SEGMENT_FLUSHES = 4096
-"""Flushes after which a segment ends that isn't small: those of the last one are gone through one by one at a start."""
+"""Flushes after which a segment ends early: those of the newest are gone through one by one at a start."""
 HEAD_SHARE = 4
-"""How many times its own beginning a segment holds at least, so that state never outweighs rows."""
+"""How many times its own beginning it holds by then at least, so that state does not outweigh rows."""
 
 
 class Journal:
@@ -76,11 +76,15 @@ class Journal:
                 feed.resume(past.taken)
         try:
             self._older = self._folder.sizes()
-            self._segment = self._begun(parts.batcher.flushes, 0)
+            self._segment = self._begun(parts.batcher.flushes, None)
             self._sync(self._segment)  # else a clean end before it might be taken for the last word
             self._folder.sync()
         except OSError as error:
             raise JournalError(f"journal {self._folder.path}: cannot be written ({error.strerror})") from None
+        if SEGMENTS * self._segment.head_size > self._limit:
+            least = -(-SEGMENTS * self._segment.head_size // MIB)
+            self.close()
+            raise JournalError(f"--journal-mib: {least} at least are needed for {len(parts.directory):,} symbols")
         parts.batcher.on_gap = self._note_gap
 
     def recall(self, feed: Feed, series: Sequence[Series], instruments: Sequence[Instrument]) -> Past | None:
@@ -113,11 +117,11 @@ class Journal:
     def settle(self, blocks: Sequence[Block]) -> None:
         """Begin another segment if this one is full. To be called when all have taken in the flush."""
         segment = self._segment
-        is_full = segment.size >= self._limit // SEGMENTS or segment.flushes >= SEGMENT_FLUSHES
-        if self.failed or not is_full or segment.size < HEAD_SHARE * segment.head_size:
+        is_long = segment.flushes >= SEGMENT_FLUSHES and segment.size >= HEAD_SHARE * segment.head_size
+        if self.failed or not (is_long or segment.size >= self._room(segment.head_size)):
             return
         try:
-            self._segment = self._begun(blocks[0].number + 1, segment.size)
+            self._segment = self._begun(blocks[0].number + 1, segment)
             if self._fsync_s:
                 self._syncing.submit(self._finish, segment)
             else:
@@ -161,12 +165,16 @@ class Journal:
         self._segment.close()
         self._folder.close()
 
-    def _begun(self, flushes: int, size: int) -> Segment:
-        """Return a new segment behind all others, having made room for it; `size` is that of the one before."""
-        segment_bytes = self._limit // SEGMENTS
-        used = sum(self._older.values()) + size
+    def _room(self, head_size: int) -> int:
+        """Return how many bytes a segment should have that begins with so many."""
+        return max(self._limit // SEGMENTS, 2 * head_size)
+
+    def _begun(self, flushes: int, before: Segment | None) -> Segment:
+        """Return a new segment behind all others, having made room for it."""
+        room = self._room(0 if before is None else before.head_size)
+        used = sum(self._older.values()) + (0 if before is None else before.size)
         for number in sorted(self._older):
-            if used + segment_bytes <= self._limit:
+            if used + room <= self._limit:
                 break
             self._folder.remove(number)
             used -= self._older.pop(number)
