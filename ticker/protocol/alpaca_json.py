@@ -15,6 +15,7 @@ from ticker.protocol.alpaca_codec import AlpacaCodec
 from ticker.protocol.alpaca_rows import FLOAT, Layout, values
 from ticker.protocol.codec import Catalogue
 from ticker.protocol.frames import TEXT
+from ticker.protocol.untrusted import Unreadable, read_json
 
 _ROW_END = b",\n"
 
@@ -30,8 +31,8 @@ class JsonAlpacaCodec(AlpacaCodec):
 
     def decode(self, data: str | bytes) -> dict[Any, Any]:
         try:
-            message = json.loads(data, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
+            message = read_json(data)
+        except Unreadable:
             raise AlpacaError(400) from None
         if not isinstance(message, dict):
             raise AlpacaError(400)
@@ -104,7 +105,3 @@ def _template(layout: Layout, head: str) -> str:
 
 def _json(value: str | Sequence[str] | Mapping[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"))
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

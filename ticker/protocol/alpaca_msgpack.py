@@ -21,6 +21,7 @@ from ticker.protocol.alpaca_codec import AlpacaCodec
 from ticker.protocol.alpaca_rows import Layout, values
 from ticker.protocol.codec import Catalogue
 from ticker.protocol.frames import BINARY
+from ticker.protocol.untrusted import Unreadable, read_msgpack
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -44,8 +45,8 @@ class MsgpackAlpacaCodec(AlpacaCodec):
         if isinstance(data, str):
             raise AlpacaError(400)
         try:
-            message = msgpack.unpackb(data, strict_map_key=False)
-        except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
+            message = read_msgpack(data)
+        except Unreadable:
             raise AlpacaError(400) from None
         if not isinstance(message, dict):
             raise AlpacaError(400)

@@ -13,6 +13,10 @@ CONFLATION_MS = (50, 100, 250, 500, 1000, 5000)
 """The conflation intervals that are granted; what is asked is rounded up to one of them."""
 ID_CHARACTERS = 1000
 """How long a command's `id` may be: its answer, an error too, repeats it."""
+TEXT_CHARACTERS = 1024
+TOKEN_CHARACTERS = 8192
+MOST_KEYS = 64
+"""How many keys a command may have, those that are ignored among them."""
 
 
 class CloseCode(IntEnum):
@@ -88,6 +92,8 @@ class Unsubscribe(Command):
 def parse(message: Mapping[Any, Any]) -> Command:
     """Return the command that a client's map stands for. Raises CommandError, with the `id` if it can be told."""
     id = id_of(message)
+    if len(message) > MOST_KEYS:
+        raise CommandError("bad_request", f"a command has at most {MOST_KEYS} keys", id)
     try:
         match message.get("op"):
             case "subscribe":
@@ -108,7 +114,7 @@ def parse(message: Mapping[Any, Any]) -> Command:
             case "auth":
                 if message.get("token") is None:
                     raise CommandError("bad_request", "token: missing")
-                return Auth(id=id, token=_text(message, "token", ""))
+                return Auth(id=id, token=_text(message, "token", "", TOKEN_CHARACTERS))
             case None:
                 raise CommandError("bad_request", "op: missing")
             case str(op):
@@ -124,9 +130,8 @@ def parse(message: Mapping[Any, Any]) -> Command:
 
 def _subscribe(message: Mapping[Any, Any], id: int | str | None) -> Subscribe:
     kind, symbols = _kind(message), _symbols(message)
-    since, epoch = _since(message), message.get("epoch")
-    if epoch is not None and not isinstance(epoch, str):
-        raise CommandError("bad_request", "epoch: expected a string")
+    since = _since(message)
+    epoch = _text(message, "epoch", "") if message.get("epoch") is not None else None
     if since is not None and epoch is None:
         raise CommandError("bad_request", "epoch: missing; since is meaningless without the epoch it was numbered in")
     return Subscribe(
@@ -201,12 +206,14 @@ def _interval_s(message: Mapping[Any, Any]) -> int | None:
     return interval_s
 
 
-def _text(message: Mapping[Any, Any], name: str, default: str) -> str:
+def _text(message: Mapping[Any, Any], name: str, default: str, most: int = TEXT_CHARACTERS) -> str:
     value = message.get(name)
     if value is None:
         return default
     if not isinstance(value, str):
         raise CommandError("bad_request", f"{name}: expected a string")
+    if len(value) > most:
+        raise CommandError("bad_request", f"{name}: expected at most {most} characters")
     return value
 
 

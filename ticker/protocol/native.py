@@ -16,6 +16,7 @@ from ticker.columns import Array, Block, Ints, offsets_of
 from ticker.protocol.codec import Catalogue, Snapshot
 from ticker.protocol.frames import BINARY, frame
 from ticker.protocol.messages import MessageError
+from ticker.protocol.untrusted import DEPTH, Unreadable, read_msgpack
 
 MESSAGE_ROWS = 8192
 """Rows a message holds at most: eight columns of eight bytes stay below 1 MiB."""
@@ -35,9 +36,9 @@ class MsgpackCodec:
         if isinstance(data, str):
             raise MessageError("a text frame on a msgpack connection")
         try:
-            message = msgpack.unpackb(data, strict_map_key=False)
-        except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-            raise MessageError("the message is not msgpack") from error
+            message = read_msgpack(data)
+        except Unreadable as error:
+            raise MessageError(f"the message is not msgpack of {DEPTH} levels at most") from error
         if not isinstance(message, dict):
             raise MessageError("the message is not a map")
         return message

@@ -14,6 +14,7 @@ from ticker.model import Instrument
 from ticker.protocol.codec import Catalogue, Snapshot, Time
 from ticker.protocol.frames import TEXT, frame
 from ticker.protocol.messages import MessageError
+from ticker.protocol.untrusted import DEPTH, Unreadable, read_json
 
 MESSAGE_ROWS = 2048
 """Rows a message holds at most: eight columns of some 40 characters stay below 1 MiB."""
@@ -28,9 +29,9 @@ class JsonCodec:
         if not isinstance(data, str):
             raise MessageError("a binary frame on a JSON connection")
         try:
-            message = json.loads(data, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            raise MessageError("the message is not JSON") from error
+            message = read_json(data)
+        except Unreadable as error:
+            raise MessageError(f"the message is not JSON of {DEPTH} levels at most") from error
         if not isinstance(message, dict):
             raise MessageError("the message is not a map")
         return message
@@ -116,7 +117,3 @@ def _columns(block: Block, rows: slice, instrument: Instrument) -> list[str]:
         scale = scales[number]
         texts.append(f'"{column.name}": [' + ", ".join(plain(each, scale) for each in numbers) + "]")
     return texts
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
