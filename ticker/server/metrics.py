@@ -7,6 +7,7 @@ one process don't collide.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import platform
 import time
@@ -86,8 +87,15 @@ class Metrics:
             buckets=LAG_S,
         )
         self.registry.register(_Counted(sources))
-        ProcessCollector(registry=self.registry)
+        self._process = _Process()
+        self.registry.register(self._process)
         GCCollector(registry=self.registry)
+
+    async def text(self, accept: str) -> tuple[bytes, str]:
+        """Return all there is, and its content type, in the best format for an `Accept` header."""
+        await asyncio.get_running_loop().run_in_executor(None, self._process.look)
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
 
     def timed(self, flush: Callable[[], None]) -> Callable[[], None]:
         """Return a function that does the same and notes how long it takes."""
@@ -112,14 +120,13 @@ class MetricsHandler(RequestHandler):
     def initialize(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def get(self) -> None:
+    async def get(self) -> None:
         grant = guard.ask(self._metrics.sources.markets[0], self.request)
         if isinstance(grant, guard.Refusal):
             grant.head(self)
             self._tell(grant.message)
             return
-        encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
-        body = encode(self._metrics.registry)
+        body, content_type = await self._metrics.text(self.request.headers.get("Accept", ""))
         self.set_header("Content-Type", content_type)
         self.set_header("Vary", "Accept, Accept-Encoding")
         if gzip_accepted(self.request.headers.get("Accept-Encoding", "")):
@@ -127,8 +134,8 @@ class MetricsHandler(RequestHandler):
             self.set_header("Content-Encoding", "gzip")
         self.finish(body)
 
-    def head(self) -> None:
-        self.get()
+    async def head(self) -> None:
+        await self.get()
 
     def compute_etag(self) -> str | None:
         return None  # no two scrapes are alike
@@ -141,6 +148,21 @@ class MetricsHandler(RequestHandler):
     def _tell(self, words: str) -> None:
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(words + "\n")
+
+
+class _Process(Collector):
+    """What the system knows of this process. Looked up in a thread: to count 10,000 open files takes it 8 ms."""
+
+    def __init__(self) -> None:
+        self._source = ProcessCollector(registry=None)
+        self._found: list[Metric] = []
+
+    def look(self) -> None:
+        """Look it up anew."""
+        self._found = list(self._source.collect())
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._found
 
 
 class _Counted(Collector):
