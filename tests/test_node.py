@@ -92,21 +92,26 @@ async def test_the_first_conflated_update_comes_within_one_interval(
         assert (before, await rows_at(wire)) == (0, 1)
 
 
+async def _updates_until_the_end(wire: Wire) -> list[Any]:
+    updates = []
+    while (message := await wire.receive()).get("id") != "end":
+        if is_data(message):
+            updates.append(message)
+    return updates
+
+
 @pytest.mark.parametrize("interval_ms", [50, 250, 1000])
 async def test_there_is_one_conflated_update_in_an_interval_and_no_more(interval_ms: int) -> None:
     feed, clock = HandFeed(), ManualClock()
     async with running(feed, clock) as url, await Wire.open(url, [JSON]) as wire:
         await wire.subscribe(["AAPL"], mode="conflated", interval_ms=interval_ms)
+        reading = asyncio.create_task(_updates_until_the_end(wire))  # for one that doesn't read they would be merged
         for step in range(500):
             feed.trades(("AAPL", step, step + 1, 1))
             await clock.advance(0.01)
         await wire.send({"op": "ping", "id": "end"})
 
-        updates = []
-        while (message := await wire.receive()).get("id") != "end":
-            if is_data(message):
-                updates.append(message)
-
+        updates = await reading
         assert len(updates) == pytest.approx(5000 / interval_ms, abs=1)
         assert sum(update["count"][0] for update in updates) == pytest.approx(500, abs=interval_ms / 10)
 

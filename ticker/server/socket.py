@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 
 from tornado.ioloop import IOLoop
@@ -20,7 +21,8 @@ from tornado.websocket import _WebSocketParams
 from ticker.clock import Clock
 from ticker.protocol.frames import boundary
 from ticker.protocol.messages import CloseCode
-from ticker.server.inward import Inward, limit_unsent
+from ticker.server.inward import MESSAGE_S, Inward, limit_unsent
+from ticker.server.kernel import acknowledged, unacknowledged, unsent
 from ticker.stream.conversation import Conversation
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,8 @@ DEAD_S = 30.0
 """A peer that neither answers a ping nor takes a byte of what waits for it for so long is gone."""
 UNSENT_BYTES = 1 << 17
 """What the kernel may hold that is not on its way: what is behind that can still be merged or dropped."""
+PINGS_BYTES = 1 << 10
+"""More than the pings and heartbeats of DEAD_S are: what a peer has yet to take when it is behind with data."""
 TLS_BYTES = 1 << 16
 
 
@@ -79,6 +83,7 @@ class StreamSocket:
         self._protocol.stream = stream
         _tune(stream.socket)
         session.outbox.write = self._write
+        session.outbox.unsent = partial(unsent, stream.socket)
         if self._is_direct:
             session.outbox.send = stream.socket.send
         self._reading: asyncio.Task[None] | None = None
@@ -114,12 +119,26 @@ class StreamSocket:
         """Tell of an exception in one of our callbacks, which is a bug."""
         log.error("a message of %s raised", self._peer, exc_info=value)
 
+    def now_s(self) -> float:
+        """Return the monotonic time in seconds."""
+        return self._clock.monotonic()
+
     @property
     def ended_as(self) -> str:
         """Why the connection has ended: a name of CloseCode, `silent` or `gone`."""
         if self._is_silent:
             return "silent"
         return "gone" if self.session.closing is None else self.session.closing.name.lower()
+
+    @property
+    def has_all(self) -> bool:
+        """Whether the client is on its way to having all that it is due, and what it resumed."""
+        return self.session.outbox.takes_updates and not self.session.subscriptions.is_catching_up
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that wait for the socket."""
+        return self.session.outbox.queued + self.session.outbox.owed + len(self._stream._write_buffer)
 
     def say_goodbye(self, reconnect_ms: int) -> None:
         """Tell the client to come back after `reconnect_ms`, and close."""
@@ -141,6 +160,10 @@ class StreamSocket:
                 self._is_silent = True
                 self.abort()
             return
+        begun_s = self._protocol.begun_s
+        if begun_s is not None and now_s - begun_s >= MESSAGE_S:
+            self._protocol.close(CloseCode.UNFINISHED, f"message not finished within {MESSAGE_S} s")
+            return
         session.tick(now_s)
         if now_s - self._pinged_s >= PING_S:
             self._pinged_s = now_s
@@ -155,9 +178,17 @@ class StreamSocket:
         self._stream.close()
 
     def _is_dead(self, now_s: float) -> bool:
-        """Tell whether the peer gave no sign of life; taking bytes that waited for it is one."""
-        done = self.session.outbox.sent + self._stream._total_write_done_index
-        waits = self.session.outbox.blocked
+        """Tell whether the peer gave no sign of life; taking bytes that waited for it is one.
+
+        One that reads slowly is noticed by what its kernel acknowledges: ours asks for more only when it has room for
+        half of UNSENT_BYTES, which may take such a peer a minute, and the ping that it should answer stands in line.
+        """
+        if now_s - self._alive_s < PING_S or self._stream.closed():
+            self._waiting_done = None
+            return False
+        sock = self._stream.socket
+        waits = self.session.outbox.blocked or unacknowledged(sock) > PINGS_BYTES
+        done = acknowledged(sock) or self.session.outbox.sent + self._stream._total_write_done_index
         if self._waiting_done is not None and done != self._waiting_done:
             self._alive_s = now_s
         self._waiting_done = done if waits else None

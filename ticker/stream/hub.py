@@ -108,13 +108,20 @@ class Hub:
         if self._behind:
             self._queue(self._behind, self._line)
 
-    def settle(self) -> None:
-        """Serve all in line, and give those who were set back their own part, so that what is said next comes after."""
+    def serve_all(self) -> None:
+        """Serve all in line now, however long it takes."""
         while self._serve_one(SLICE_CLIENTS):
             pass
+
+    def settle(self) -> None:
+        """Serve all in line, and give those who were set back their own part, so that what is said next comes after."""
+        self.serve_all()
         for audience in self._behind:
+            due: dict[int, Share] = {}
             for outbox, position in audience.late.items():
-                share = self._due(audience, position)
+                if position not in due:
+                    due[position] = self._due(audience, position)
+                share = due[position]
                 audience.late[outbox] = self._number
                 outbox.settle()
                 if share[0]:
@@ -241,7 +248,7 @@ class Hub:
         audience.position = self._number
         if data:
             most = self._most_kept
-            busy = [each for each in members if (not each.is_free if is_conflated else each.queued > most)]
+            busy = [each for each in members if (not each.takes_updates if is_conflated else each.queued > most)]
             if busy:
                 self._set_back(audience, position, busy, len(data))
             if len(members) > SLICE_CLIENTS:
@@ -272,7 +279,7 @@ class Hub:
     def _serve_late(self, audience: Audience, size: int) -> list[Outbox]:
         """Bring the late ones up to date who can take more, and take them out; return them. Others are owed more."""
         if audience.interval_ms:
-            arrived = [outbox for outbox in audience.late if outbox.is_free]
+            arrived = [outbox for outbox in audience.late if outbox.takes_updates]
         elif self._backlog.nbytes > SHARED_BYTES:
             arrived = list(audience.late)
         else:

@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 JOINED_BYTES = 1 << 16
 """Frames that wait are joined up to this size for one call to the socket."""
+MOST_UNSENT = 1 << 13
+"""Bytes that may wait in the socket when it is offered an update. A fast peer's hold none; one that reads 1 KB a second
+would read for two minutes what else fits there."""
 MOST_EXEMPT = 1 << 26
 """Bytes beyond the limit that may wait at most, lest a client that reads nothing fills the memory with its wishes."""
 
@@ -112,12 +115,15 @@ class Outbox:
         "rows",
         "send",
         "sent",
+        "unsent",
         "write",
     )
 
     def __init__(self, limit: int, pressure: Pressure, totals: Totals | None = None) -> None:
         self.send: Callable[[bytes], int] = _takes_nothing
         self.write: Callable[[bytes, int], int] = lambda data, taken: len(data)
+        self.unsent: Callable[[], int] = _nothing
+        """Asks the socket how many bytes it has taken that it cannot send yet, since the peer reads too slowly."""
         self.blocked = False
         self.overflowed = False
         """Whether more than `limit` bytes wanted to wait: they were dropped, as is all that comes after, and the client
@@ -143,6 +149,12 @@ class Outbox:
     def is_free(self) -> bool:
         """Whether nothing waits, here or elsewhere, and the socket takes more."""
         return not (self.blocked or self.queued or self.owed)
+
+    @property
+    def takes_updates(self) -> bool:
+        """Whether an update that it is offered now will soon be on its way. While others wait before it, it is better
+        merged with what comes: what the socket has taken ages there."""
+        return self.is_free and self.unsent() <= MOST_UNSENT
 
     def offer(self, data: bytes, rows: int = 0, entry: Entry | None = None) -> None:
         """Send whole frames that hold `rows` rows of data, now or when the socket is free.
@@ -290,6 +302,11 @@ class Outbox:
                 self._pressure.add()
             else:
                 self._pressure.remove()
+
+
+def _nothing() -> int:
+    """Stand in for a socket that doesn't tell."""
+    return 0
 
 
 def _takes_nothing(data: bytes) -> int:
