@@ -193,10 +193,13 @@ def measure(args: argparse.Namespace) -> Measured:
         "before_mib": before["resident_kib"] / 1024,
         "violations": violations.count,
         "seed": seed,
-        "shown": f"{sum(crowd.ends.values()):,} came and went: "
-        f"{after['descriptors'] - before['descriptors']} descriptors, {after['tasks'] - before['tasks']} tasks, "
-        f"{sum(grown.values())} objects, {mib:+.1f} MiB of {before['resident_kib'] / 1024:.0f}, {violations.count} violations, seed {seed}",
+        "shown": f"{sum(crowd.ends.values()):,} came and went: {_gone(before, after)}, {sum(grown.values())} objects, "
+        f"{mib:+.1f} MiB of {before['resident_kib'] / 1024:.0f}, {violations.count} violations, seed {seed}",
     }
+
+
+def _gone(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    return ", ".join(f"{after[what] - before[what]:+} {what}" for what in ("descriptors", "tasks"))
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,21 +6,19 @@
 Clients with 5, 20 and 100 symbols read 1 KiB a second each, others 16; their updates would be up to 30 KiB a second.
 What the kernel has taken cannot be taken back: it arrives when its turn comes. What the server still has can be merged
 with what comes. So the question is how old an update's newest row is when the update's last byte is handed to the
-kernel. That moment is when the bytes that the client has read, those that wait in its socket and those that wait in the
-server's (/proc/net/tcp) come to the update's end; they are looked at 20 times a second. All values are compared.
+kernel. That moment is when the bytes that the kernel was given for the client (sock_diag) come to the update's end; it is
+looked for 20 times a second. All values are compared.
 """
 
 from __future__ import annotations
 
 import argparse
-import array
 import bisect
-import fcntl
 import select
 import socket
 import sys
-import termios
 import time
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for harness.p
 from figures import Figure, Measured, arguments, save, take_turns
 from ledger import Ledger
 from oracle import Oracle, Violations
+from sockdiag import SockDiag
 from trial import percentile, playing, tracebacks
 from wire import JSON, MSGPACK, PONG, Inward, command, frame, request
 
@@ -73,11 +72,8 @@ class Reader:
         while (most := int(self._allowed)) > 0 and self._read(most):
             pass
 
-    def note(self, unsent: int, now_s: float) -> None:
-        """Note how much the kernel has had so far; `unsent` waits on the server's side."""
-        waiting = array.array("i", [0])
-        fcntl.ioctl(self._sock, termios.FIONREAD, waiting)
-        handed = self._inward.received + waiting[0] + unsent
+    def note(self, handed: int, now_s: float) -> None:
+        """Note how many bytes the kernel has had so far."""
         if not self.handed or handed > self.handed[-1]:
             self.handed.append(handed)
             self._handed_s.append(now_s)
@@ -110,46 +106,39 @@ class Reader:
             return 0
         self._allowed -= len(data)
         now_s = time.time()
-        for payload in self._inward.take(data):
+        messages = self._inward.take(data)
+        for payload, end in zip(messages, self._inward.ends, strict=True):
             if self._ledger.take(payload) is None:
-                self._note_age(payload, now_s)
+                self._note_age(payload, end, now_s)
         if self._inward.pings:
             self._sock.send(self._inward.pings * frame(PONG))
             self._inward.pings = 0
         return len(data)
 
-    def _note_age(self, payload: bytes, now_s: float) -> None:
+    def _note_age(self, payload: bytes, end: int, now_s: float) -> None:
         rows = self._oracle.take(payload, self._ledger.is_json)
         channel = self._oracle.channels[rows.channel]
         last = rows.seq + rows.stands_for - 1
         time_s = int(self._oracle.rows(channel.kind, channel.symbol, last, last + 1)[0][0]) / 1e6
         self.arrivals_s.append(now_s - time_s)
-        at = bisect.bisect_left(self.handed, self._inward.received - self._inward.begun)
+        at = bisect.bisect_left(self.handed, end)
         self.ages_s.append((self._handed_s[at] if at < len(self.handed) else now_s) - time_s)
-
-
-def unsent(port: int) -> dict[int, int]:
-    """Return how many bytes wait on the server's side of each connection, by the client's port."""
-    found = {}
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if int(fields[1].rpartition(":")[2], 16) == port:
-            found[int(fields[2].rpartition(":")[2], 16)] = int(fields[4].partition(":")[0], 16)
-    return found
 
 
 def measure(args: argparse.Namespace) -> Measured:
     """Run one round."""
     violations = Violations()
-    with playing(SYMBOLS, RATE / 2) as (server, tape):
+    with ExitStack() as stack:
+        server, tape = stack.enter_context(playing(SYMBOLS, RATE / 2))
         oracle = Oracle(tape, violations)
         readers = [Reader(server.port, codec, channels, rate, oracle) for channels, rate in READERS for codec in CODECS]
         ends_s = tape.start_us / 1e6 + args.seconds
         last_s = time.time()
+        kernel = stack.enter_context(closing(SockDiag()))
         while (now_s := time.time()) < ends_s:
-            waiting = unsent(server.port)
+            handed = kernel.handed(server.port)
             for reader in readers:
-                reader.note(waiting.get(reader.port, 0), now_s)
+                reader.note(handed.get(reader.port, 0), now_s)
                 reader.read(now_s - last_s)
             last_s = now_s
             time.sleep(max(0.0, now_s + LOOK_S - time.time()))

@@ -57,7 +57,7 @@ def frame(opcode: int, payload: bytes = b"") -> bytes:
 class Inward:
     """What comes from the server on one connection, taken apart as it comes, in pieces of any size."""
 
-    __slots__ = ("_buffer", "close_code", "is_open", "pings", "received")
+    __slots__ = ("_buffer", "close_code", "ends", "is_open", "pings", "received")
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -66,6 +66,8 @@ class Inward:
         self.close_code: int | None = None
         self.pings = 0
         """Pings that have yet to be answered; the server's are empty."""
+        self.ends: list[int] = []
+        """Where each message ended that came whole with the last bytes, counted from the connection's first."""
         self.received = 0
         """Bytes taken so far."""
 
@@ -82,13 +84,14 @@ class Inward:
         if not self.is_open:
             end = buffer.find(b"\r\n\r\n")
             if end < 0:
-                self._buffer = buffer
+                self._buffer, self.ends = buffer, []
                 return []
             if not buffer.startswith(b"HTTP/1.1 101 "):
                 raise BrokenStreamError(f"refused: {buffer[:60]!r}")
             self.is_open, at = True, end + 4
-        messages = []
+        messages, self.ends = [], []
         size = len(buffer)
+        before = self.received - size
         while size - at >= 2:
             first, length, start = buffer[at], buffer[at + 1], at + 2
             if length == 126:
@@ -100,6 +103,7 @@ class Inward:
             at = start + length
             if first in (0x82, 0x81):
                 messages.append(buffer[start:at])
+                self.ends.append(before + at)
             else:
                 self._take_control(first, buffer[start:at])
         self._buffer = buffer[at:]
