@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 
 import msgpack
@@ -9,6 +10,7 @@ import pytest
 
 from tests.rig import HandFeed, running
 from tests.wire import BINARY, CLOSE, CONTINUATION, JSON, TEXT, Wire, frame
+from ticker.clock import ManualClock
 from ticker.server import inward
 
 PING = msgpack.packb({"op": "ping"})
@@ -127,3 +129,38 @@ async def _has_ended(wire: Wire) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@pytest.mark.parametrize("begun", ["half a frame", "a fragment", "a head", "a fragment and pings"])
+async def test_a_message_that_is_begun_and_never_finished_is_closed_in_time(begun: str) -> None:
+    clock = ManualClock()
+    async with running(HandFeed(), clock) as url, await Wire.open(url) as wire:
+        whole = frame(BINARY, PING)
+        fragment = frame(BINARY, PING, final=False)
+        await wire.write({"half a frame": whole[:-1], "a head": whole[:1]}.get(begun, fragment))
+        reading = asyncio.create_task(wire.ending())
+
+        began_s = clock.monotonic()
+        while not reading.done():
+            if begun == "a fragment and pings":
+                await wire.write(frame(0x9))
+            await clock.advance(1)
+            await asyncio.sleep(0)
+            assert clock.monotonic() - began_s < 60
+
+        if begun == "a head":  # a single byte is no frame yet: the ping that it holds up is what ends it
+            assert (await reading).code in (1006, 1008)
+        else:
+            assert (await reading).code == 1008
+            assert clock.monotonic() - began_s >= inward.MESSAGE_S
+
+
+async def test_messages_that_take_a_while_in_all_are_each_within_their_time() -> None:
+    clock = ManualClock()
+    async with running(HandFeed(), clock) as url, await Wire.open(url) as wire:
+        for _ in range(6):
+            await wire.write(frame(BINARY, PING, final=False))
+            await clock.advance(10)
+            await wire.write(frame(CONTINUATION))
+
+            assert (await wire.answer())["type"] == "pong"

@@ -25,6 +25,7 @@ class CloseCode(IntEnum):
     GOING_AWAY = 1001  # back after reconnect_ms
     PROTOCOL_ERROR = 1002
     BAD_TEXT = 1007
+    UNFINISHED = 1008
     TOO_BIG = 1009
     BAD_MESSAGE = 4000
     UNAUTHENTICATED = 4001

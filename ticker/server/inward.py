@@ -28,6 +28,8 @@ REST = 4
 """It is read from again after so many times as long, so that one client has a fifth of the loop at most."""
 FRAME_S = 30e-6
 """What it takes to read a frame, whatever is in it."""
+MESSAGE_S = 20
+"""How long a message may take from its first byte to its last: what has come of it occupies memory."""
 MOST_FRAGMENTS = 4096
 """Fragments of a message: its bytes are limited, but a million of none would be within any limit."""
 LINGER_S = 2.0
@@ -35,7 +37,7 @@ LINGER_BYTES = 1 << 26
 """What is read and thrown away, so that a peer in the midst of a message that is too big still learns why it ends."""
 
 _CLOSE = 0x8
-_OURS = (CloseCode.PROTOCOL_ERROR, CloseCode.BAD_TEXT, CloseCode.TOO_BIG)
+_OURS = (CloseCode.PROTOCOL_ERROR, CloseCode.BAD_TEXT, CloseCode.UNFINISHED, CloseCode.TOO_BIG)
 """Codes for what is wrong with frames, whatever is in them."""
 
 
@@ -48,6 +50,8 @@ class Inward(WebSocketProtocol13):
     """
 
     handler: StreamSocket
+    begun_s: float | None = None
+    """Since when a message, or a frame, has been on its way; None between messages."""
     _lingers = False
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
@@ -71,6 +75,8 @@ class Inward(WebSocketProtocol13):
                 self._frame_mask = None
                 await self._receive_frame()
                 fragments = 0 if self._fragmented_message_buffer is None else fragments + 1
+                if not fragments:
+                    self.begun_s = None
                 if fragments and (self._frame_mask is None or fragments > MOST_FRAGMENTS):
                     if fragments > MOST_FRAGMENTS:
                         self.close(CloseCode.TOO_BIG, "message of too many fragments")
@@ -83,6 +89,12 @@ class Inward(WebSocketProtocol13):
             self._abort()
         finally:
             handler.on_ws_connection_close(self.close_code, self.close_reason)
+
+    async def _read_bytes(self, n: int) -> bytes:
+        data = await super()._read_bytes(n)
+        if self.begun_s is None:
+            self.begun_s = self.handler.now_s()
+        return data
 
     def _handle_message(self, opcode: int, data: bytes) -> asyncio.Future[None] | None:
         if self._frame_mask is None or (opcode == _CLOSE and not _is_close(data)):
