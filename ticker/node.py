@@ -59,7 +59,7 @@ LATENESS_NS = 500_000_000
 """How far the clock that ends a live feed's bars is behind, so that trades that are on their way still count."""
 FAILED_STEP = "a step of the server failed; it goes on"
 FEED_STOP_S = 1.0
-"""How long a feed may take to stop; what is left of five seconds is for the clients."""
+"""How long a feed may take to stop; --drain-s is how long the clients may take then."""
 
 
 class Node:
@@ -96,16 +96,21 @@ class Node:
         self._watch_over(supervisor)
         more = [*self._alpaca.routes(), *alpaca_rest.routes(self._alpaca)]
         more += [*self._metrics.routes(), *self._readiness.routes()]
-        self._server = Server(
-            self._connections,
-            pages,
-            dashboard.HEADERS,
-            settings.port,
-            more,
-            self._doorway,
-            self._visits,
-            self._certificate,
-        )
+        try:
+            self._server = Server(
+                self._connections,
+                pages,
+                dashboard.HEADERS,
+                settings.port,
+                more,
+                self._doorway,
+                self._visits,
+                self._certificate,
+            )
+        except OSError:
+            if self._journal is not None:
+                self._journal.close()  # nobody was offered anything: it goes on with the next start
+            raise
         self._tasks = [
             asyncio.create_task(supervisor.run()),
             asyncio.create_task(self._flush_on_time()),
@@ -132,10 +137,16 @@ class Node:
         self._intake.close()
         if self._journal is not None:
             self._guarded(self._journal.close)
-        self._guarded(self._conflate_all)
-        self._guarded(self._hub.settle)
-        await self._connections.say_goodbye()
+        began_s = self._clock.monotonic()
+        farewell = await self._connections.say_goodbye(self._settings.drain_s, lambda: self._guarded(self._serve_all))
         await self._server.close()
+        log.info(
+            "stopped: said goodbye to %d clients in %.1f s; %d of them were cut with %d bytes unsent",
+            farewell.clients,
+            self._clock.monotonic() - began_s,
+            farewell.cut,
+            farewell.unsent_bytes,
+        )
         self._loop_watch.stop()
 
     def reload(self) -> None:
@@ -238,7 +249,11 @@ class Node:
 
     def _watch_over(self, supervisor: Supervisor) -> None:
         """Make what tells how the server does."""
-        self._readiness = Readiness(self._market, lambda: self._server is not None and self._server.accepts)
+        self._readiness = Readiness(
+            self._market,
+            lambda: self._server is not None and self._server.accepts,
+            lambda: self._journal is not None and self._journal.failed,
+        )
         sources = Sources(
             markets=[self._market, self._alpaca_test.market],
             connections=self._connections,
@@ -273,6 +288,12 @@ class Node:
 
     def _monotonic_us(self) -> int:
         return round(self._clock.monotonic() * 1e6)
+
+    def _serve_all(self) -> None:
+        """Serve all that can take more, and those of mode `conflated` though their interval has not ended."""
+        self._conflate_all()
+        self._hub.serve_late()
+        self._hub.serve_all()
 
     def _conflate_all(self) -> None:
         for interval_ms in self._hub.intervals_ms:

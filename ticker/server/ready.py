@@ -19,11 +19,17 @@ SERVING = ("live", "ended")
 
 
 class Readiness:
-    """Whether a server is ready; `accepts` tells whether it takes connections."""
+    """Whether a server is ready; `accepts` tells whether it takes connections.
 
-    def __init__(self, market: Market, accepts: Callable[[], bool]) -> None:
+    One whose journal has ended is: it serves as before. That it has is told beside, by `has_journal_ended`.
+    """
+
+    def __init__(
+        self, market: Market, accepts: Callable[[], bool], has_journal_ended: Callable[[], bool] = lambda: False
+    ) -> None:
         self._market = market
         self._accepts = accepts
+        self.has_journal_ended = has_journal_ended
         self.is_leaving = False
 
     def why_not(self) -> str | None:
@@ -54,6 +60,8 @@ class ReadyHandler(RequestHandler):
         if reason is not None:
             self.set_status(503)
             body["reason"] = reason
+        if self._readiness.has_journal_ended():
+            body["journal"] = "ended"
         self._answer(body)
 
     def head(self) -> None:
