@@ -90,8 +90,13 @@ export class Connection {
   /** Give this socket up, for what it brought, and come back. */
   restart(error) {
     console.warn("tickercast: connection given up:", error.message);
-    this.#socket?.close(4000, "unreadable");
-    this.#lost(1006);
+    this.leave(1006);
+  }
+
+  /** Give this socket up, as if it had been closed with a code. */
+  leave(code) {
+    this.#socket?.close();
+    this.#lost(code);
   }
 
   /** Take the server's advice on when to come back. */
@@ -131,8 +136,7 @@ export class Connection {
 
   #checkSilence() {
     if (this.#socket === null || performance.now() - this.#heardAt < this.#silenceMs) return;
-    this.#socket.close();
-    this.#lost(1006);
+    this.leave(1006);
   }
 
   #become(state) {

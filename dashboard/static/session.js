@@ -147,7 +147,10 @@ export class Session {
   }
 
   #failed({ code, message }) {
-    if (code === "unauthenticated") return this.#wantToken(REFUSED);
+    if (code === "unauthenticated") {
+      this.#wantToken(REFUSED);
+      return this.connection.leave(UNAUTHENTICATED); // the server is about to: another token is for another connection
+    }
     this.error = message;
     if (code === "limit") setTimeout(() => this.following.again(), 1000); // what was refused is asked for again
   }
