@@ -169,6 +169,14 @@ def test_an_error_repeats_the_id_of_its_command() -> None:
     assert caught.value.id == "x7"
 
 
+def test_an_id_that_is_too_long_is_not_repeated_in_an_error_either() -> None:
+    with pytest.raises(CommandError) as caught:
+        parse({"op": "what", "id": "x" * 1001})
+
+    assert (caught.value.code, caught.value.id) == ("bad_request", None)
+    assert caught.value.message == "id: expected at most 1000 characters"
+
+
 # Messages that nobody would send on purpose
 
 SCALARS = st.one_of(
