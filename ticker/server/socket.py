@@ -138,7 +138,7 @@ class StreamSocket:
     @property
     def unsent_bytes(self) -> int:
         """Bytes that wait for the socket."""
-        return self.session.outbox.queued + self.session.outbox.owed + len(self._stream._write_buffer)
+        return self.session.outbox.queued + self.session.outbox.owed + len(self._stream._write_buffer or ())
 
     def say_goodbye(self, reconnect_ms: int) -> None:
         """Tell the client to come back after `reconnect_ms`, and close."""
