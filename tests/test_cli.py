@@ -176,6 +176,50 @@ def test_a_bad_variable_is_told_by_its_name(refuse: Refuse, monkeypatch: pytest.
     assert refuse() == "TICKER_PORT: expected a whole number between 0 and 65,535, got 'web'"
 
 
+def test_other_machines_are_not_let_in_by_accident(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = (
+        "0.0.0.0 can be reached from other machines, and nobody is asked for a token: set --token-file, TICKER_TOKENS"
+        " or --jwt-key, or let everyone read everything with --no-auth"
+    )
+    assert refuse("--feed", "simulated", "--host", "0.0.0.0") == f"--host: {line}"
+    assert refuse("--feed", "simulated", "--host=0.0.0.0", "--alpaca-key", "KEY:SECRET") == f"--host: {line}"
+    monkeypatch.setenv("TICKER_HOST", "0.0.0.0")
+    assert refuse("--feed", "simulated") == f"TICKER_HOST: {line}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--token-file", "/no/such/file"], "--token-file: /no/such/file: No such file or directory"),
+        (
+            ["--jwt-key", "/dev/null"],
+            "--jwt-key: say with --jwt-algorithm which one of HS256, RS256 and ES256 is right",
+        ),
+        (
+            ["--jwt-key", "/dev/null", "--jwt-algorithm", "HS256"],
+            "--jwt-key: /dev/null: a secret of HS256 has at least",
+        ),
+        (["--jwt-algorithm", "HS256"], "--jwt-algorithm: there is no key to use it with"),
+        (["--jwt-algorithm", "none"], "--jwt-algorithm: expected one of HS256, RS256, ES256, got 'none'"),
+    ],
+)
+def test_tokens_and_keys_that_are_no_good_are_told_at_the_start(
+    arguments: list[str], line: str, refuse: Refuse
+) -> None:
+    assert refuse("--feed", "simulated", *arguments).startswith(line)
+
+
+def test_tokens_of_the_environment_are_checked_at_the_start_and_taken_out_of_it(
+    refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKER_TOKENS", "bot:short")
+    assert refuse("--feed", "simulated").startswith("TICKER_TOKENS: token 1 of 1: a token has at least 16 characters")
+    assert "TICKER_TOKENS" not in os.environ
+
+    monkeypatch.setenv("TICKER_TOKENS", "bot:0123456789abcdef")
+    assert refuse("--feed", "simulated", "--no-auth").startswith("--no-auth: contradicts TICKER_TOKENS")
+
+
 def test_help_tells_of_the_feeds_own_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     without = capsys.readouterr().out

@@ -51,6 +51,8 @@ examples:
   python -m ticker --feed my_feeds.kraken:KrakenFeed       a feed of your own
   python -m ticker --feed csv --help                       with the options of that feed
   TICKER_PORT=9000 python -m ticker --feed simulated       each option is an environment variable, too
+  TICKER_TOKENS=bot:TOKEN python -m ticker --feed simulated --host 0.0.0.0
+                                                           for other machines, whose clients need this token
 
 exit codes: 0 ended by SIGINT or SIGTERM, 1 it cannot run (the port is in use, the file is not good), 2 a bad option
 """
@@ -115,7 +117,10 @@ def _main(arguments: Sequence[str]) -> int:
     start_logging(settings.log_level, settings.log_format)
     if environment.unused:
         log.warning("no options of --feed %s, ignored: %s", settings.feed, ", ".join(environment.unused))
-    return serve(settings, feed, clock)
+    try:
+        return serve(settings, feed, clock)
+    except UsageError as error:
+        raise UsageError(environment.renamed(str(error), arguments)) from error
 
 
 def _tokens(environment: Environment) -> tuple[Entry, ...]:
