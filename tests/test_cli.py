@@ -20,7 +20,7 @@ import pytest
 from tornado.websocket import websocket_connect
 
 from feeds.simulated import SimulatedFeed
-from ticker import __version__, cli, plugins
+from ticker import __version__, cli, node, plugins
 from ticker.clock import Clock, SystemClock
 from ticker.config import Settings
 from ticker.feed import FatalFeedError, Feed
@@ -53,6 +53,17 @@ class Node:
         print("hanging", file=sys.stderr, flush=True)
         await asyncio.Event().wait()
 
+    async def swallow(self):
+        asyncio.create_task(self.be_deaf())
+        await asyncio.sleep(0)
+
+    async def be_deaf(self):
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                print("deaf", file=sys.stderr, flush=True)
+
     async def block(self):
         print("blocking", file=sys.stderr, flush=True)
         time.sleep(60)
@@ -73,9 +84,9 @@ class Node:
             await asyncio.sleep(0)
         print("listening", file=sys.stderr, flush=True)
 
-cli.STOP_S = 0.2
+cli.STOP_MARGIN_S = cli.AFTER_STOP_S = 0.2
 Node.start, Node.stop = Node.{start}, Node.{stop}
-sys.exit(cli.serve(Settings("stub", token_file="{token_file}"), Feed(), SystemClock(), Node))
+sys.exit(cli.serve(Settings("stub", drain_s=0, token_file="{token_file}"), Feed(), SystemClock(), Node))
 """
 
 
@@ -438,11 +449,48 @@ def test_a_stop_that_takes_too_long_is_cut_short(
     process.send_signal(signal.SIGTERM)
 
     assert line_of(process.stderr) == word
+    assert line_of(process.stderr) == "the stop took longer than 0.2 s and was cut short"
     assert process.wait() == 0
 
 
-def test_the_deadline_leaves_a_margin_to_the_five_seconds() -> None:
-    assert 4 <= cli.STOP_S <= 4.7
+def test_what_is_deaf_to_its_cancellation_does_not_keep_the_process(
+    start_program: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = start_program(stop="swallow")
+    line_of(process.stdout)
+
+    process.send_signal(signal.SIGTERM)
+
+    assert line_of(process.stderr) == "deaf"
+    assert line_of(process.stderr).startswith("stopped, but something goes on, such as a feed that is deaf")
+    assert process.wait() == 0
+
+
+def test_the_deadline_is_that_of_the_clients_and_some_and_leaves_a_margin_to_five_seconds() -> None:
+    assert node.FEED_STOP_S < cli.STOP_MARGIN_S
+    assert Settings("stub").drain_s + cli.STOP_MARGIN_S <= 4.7
+    assert cli.AFTER_STOP_S + 0.5 < 5
+
+
+def test_ctrl_c_while_the_modules_are_imported_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("print('importing', flush=True)\nimport time\ntime.sleep(60)\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "ticker", "--feed", "simulated"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            assert line_of(process.stdout) == "importing"
+            process.send_signal(signal.SIGINT)
+            output = process.communicate()
+        finally:
+            process.kill()
+
+    assert output == ("", "")
+    assert process.returncode == -signal.SIGINT
 
 
 @pytest.mark.parametrize(("start", "word"), [("hang", "hanging"), ("block", "blocking")])
@@ -454,7 +502,8 @@ def test_a_signal_while_the_feed_is_prepared_ends_the_process_too(
 
     process.send_signal(signal.SIGINT)
 
-    assert process.communicate() == ("", "")
+    cut = "the stop took longer than 0.2 s and was cut short\n" if start == "block" else ""
+    assert process.communicate() == ("", cut)
     assert process.returncode == 0
 
 

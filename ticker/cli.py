@@ -30,8 +30,10 @@ from ticker.logs import start_logging
 
 log = logging.getLogger(__name__)
 
-STOP_S = 4.5
-"""How long stopping may take before the process is ended regardless."""
+STOP_MARGIN_S = 1.5
+"""How long stopping may take beyond --drain-s before the process is ended regardless: the feed has a second of it."""
+AFTER_STOP_S = 1.0
+"""How long the process may go on once all is stopped, for what is deaf to its cancellation."""
 _HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # Windows has none
 
 TOKENS_VARIABLE = "TICKER_TOKENS"
@@ -136,8 +138,8 @@ def _tokens(environment: Environment) -> tuple[Entry, ...]:
 def serve(settings: Settings, feed: Feed, clock: Clock, make_node: NodeFactory | None = None) -> int:
     """Run a node until a signal ends it; return the exit code.
 
-    The first SIGINT or SIGTERM stops it, which takes STOP_S at most. The second ends the process on the spot. SIGHUP
-    lets it read its files anew; one without such files ends, as it should when its terminal is closed.
+    The first SIGINT or SIGTERM stops it, which takes --drain-s and some at most. The second ends the process on the
+    spot. SIGHUP lets it read its files anew; one without such files ends, as it should when its terminal is closed.
     """
     if make_node is None:
         from ticker import node  # here, because only a server needs Tornado: `--help` is quicker without
@@ -147,7 +149,7 @@ def serve(settings: Settings, feed: Feed, clock: Clock, make_node: NodeFactory |
     try:
         # Asked before the feed reads its files, so that nobody waits for that in vain.
         socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        with _Signals(rereads=settings.rereads) as signals:
+        with _Signals(rereads=settings.rereads, stop_s=settings.drain_s + STOP_MARGIN_S) as signals:
             asyncio.run(_serve(lambda: make_node(settings, feed, clock), signals))
     except (FatalFeedError, JournalError) as error:
         complain(str(error))
@@ -175,18 +177,21 @@ async def _serve(make_node: Callable[[], Node], signals: _Signals) -> None:
     finally:
         starting.cancel()
         wanted.cancel()
+        signals.note_stopped()
 
 
 class _Signals:
-    """While entered, SIGINT and SIGTERM end `wait`; STOP_S later, or with a second signal, they end the process.
+    """While entered, SIGINT and SIGTERM end `wait`; `stop_s` later, or with a second signal, they end the process.
 
     SIGHUP does the same unless the server `rereads` files: then it calls what `on_hangup` was given. The handler is a
     plain one, and the deadline a thread's: they hold even while something blocks the loop.
     """
 
-    def __init__(self, *, rereads: bool) -> None:
+    def __init__(self, *, rereads: bool, stop_s: float) -> None:
         self._rereads = rereads
+        self._stop_s = stop_s
         self._first = threading.Event()
+        self._stopped = threading.Event()
         self._wake: Callable[[], object] | None = None
         self._reread: Callable[[], object] | None = None
         self._missed_hangup = False
@@ -235,9 +240,21 @@ class _Signals:
         elif not self._first.is_set():
             self._reread()
 
+    def note_stopped(self) -> None:
+        """Let the process end soon, now that all is stopped."""
+        self._stopped.set()
+
     def _hold_the_deadline(self) -> None:
         self._first.wait()
-        time.sleep(STOP_S)
+        if self._stopped.wait(self._stop_s):
+            time.sleep(AFTER_STOP_S)
+            told = "stopped, but something goes on, such as a feed that is deaf to its cancellation: ended regardless"
+        else:
+            told = f"the stop took longer than {self._stop_s:g} s and was cut short"
+        # In a thread of its own: whatever blocks the others may hold the lock of the log.
+        telling = threading.Thread(target=log.warning, args=(told,), name="stop-told", daemon=True)
+        telling.start()
+        telling.join(0.5)
         os._exit(0)
 
 
