@@ -68,10 +68,11 @@ class Wire:
         receive_bytes: int | None = None,
         tls: ssl.SSLContext | None = None,
         path: str = "/stream",
+        greets: bool = True,
     ) -> Self:
         """Connect to a server's URL and shake hands; offer these subprotocols, in this order.
 
-        With `tls`, asyncio reads ahead: some 128 KiB more than is asked for.
+        With `tls`, asyncio reads ahead: some 128 KiB more than is asked for. A server that `greets` says `welcome`.
         """
         parts = urlsplit(url)
         assert parts.hostname is not None
@@ -101,7 +102,7 @@ class Wire:
         wire.status = int(first.split()[1])
         wire.headers = _headers(rest)
         if wire.status == 101:
-            wire.welcome = await wire.receive()
+            wire.welcome = await wire.receive() if greets else {}
         else:
             wire.body = await wire.read(int(wire.headers.get("content-length", "0")))
             wire.close()

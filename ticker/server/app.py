@@ -138,8 +138,8 @@ class Door(Application):
 
     def find_handler(self, request: HTTPServerRequest, **keywords: Any) -> Any:
         self._doorway.identify(request)
-        request.uri = request.path  # what Tornado logs: a query may be anything, a token for instance
         rejection = self._doorway.rejection(request) or self._visits.ask(request)
+        request.uri = request.path  # what Tornado logs: a query may be anything, a token for instance
         if rejection is not None:
             self._visits.counts.refusals[rejection.reason] += 1
             return self.get_handler_delegate(request, Rejected, {"rejection": rejection})
