@@ -44,4 +44,5 @@ class _Handshake(WebSocketProtocol13):
     handler: HandshakeHandler
 
     async def _receive_frame_loop(self) -> None:
-        self.handler.hand_over(self.stream)
+        if not self.stream.closed():  # the peer may be gone already; and in HTTP/1.0 an answer is the end
+            self.handler.hand_over(self.stream)
