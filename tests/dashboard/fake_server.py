@@ -146,20 +146,29 @@ class FakeServer:
         """Return the time of this server's clock, which starts five seconds past noon: far from where a bar ends."""
         return STARTS_NS + time.monotonic_ns() - self._started_ns
 
+    def let_pass(self, hours: float) -> None:
+        """Move this server's clock on."""
+        self._started_ns -= round(hours * 3600 * 10**9)
+
     def now(self) -> int:
         """Return the time in the unit of the rows."""
         return self.now_ns() // 10 ** (9 - self.scales["time"])
 
     def trade(self, symbol: str, price: str, size: str = "100", *, at: int | None = None) -> None:
-        row = (self.now() if at is None else at, self._price(symbol, price), whole(size, self.scales["size"]))
-        self._trades[symbol].append(row)
-        self._extend_bar(symbol, row)
+        self.put(symbol, price, size, at=self.now() if at is None else at)
+        row = self._trades[symbol][-1]
         self._send_rows("trades", symbol, len(self._trades[symbol]) - 1, summary([row]), list(row))
         if "bars" in self.kinds:
             self._send_bar(symbol)
             for interval in SHORTER:
                 bars = self._short_bars(symbol, interval)
                 self._send_rows(f"bars {interval}", symbol, len(bars) - 1, bars[-1], bars[-1])
+
+    def put(self, symbol: str, price: str, size: str = "100", *, at: int) -> None:
+        """Have had a trade that nobody is told of."""
+        row = (at, self._price(symbol, price), whole(size, self.scales["size"]))
+        self._trades[symbol].append(row)
+        self._extend_bar(symbol, row)
 
     def quote(self, symbol: str, bid: str, ask: str, *, at: int | None = None) -> None:
         row = (self.now() if at is None else at, self._price(symbol, bid), 100, self._price(symbol, ask), 200)
@@ -190,11 +199,20 @@ class FakeServer:
     def _extend_bar(self, symbol: str, row: tuple[int, int, int]) -> None:
         start = self._start_of(row[0])
         bars = self._bars[symbol]
-        if bars and bars[-1][0] == start:
-            of_day = [each for each in self._trades[symbol] if each[0] >= start]
-            bars[-1] = [start, *summary(of_day)[1:]]
-        else:
-            bars.append([start, *summary([row])[1:]])
+        _, price, size = row
+        if not bars or bars[-1][0] != start:
+            bars.append([start, price, price, price, price, 0, 0, 0])
+        _, open_, high, low, _, volume, notional, count = bars[-1]
+        bars[-1] = [
+            start,
+            open_,
+            max(high, price),
+            min(low, price),
+            price,
+            volume + size,
+            notional + price * size,
+            count + 1,
+        ]
 
     def _send_bar(self, symbol: str) -> None:
         bars = self._bars[symbol]

@@ -95,6 +95,49 @@ async def test_the_chart_is_filled_with_what_the_server_has(
     await tab.becomes(LABEL, "Chart of IBM, 1 candles")
 
 
+async def test_the_chart_bears_its_makers_logo_and_nothing_else_may_become_markup(
+    serve: Serve, open_tab: OpenTab, until: Until
+) -> None:
+    server = serve(["AAPL"])
+    server.trade("AAPL", "100.00")
+    tab = await open_tab(server.url)
+    await until(lambda: server.is_followed)
+    await tab.page.click("tr[data-symbol=AAPL] .c-last")
+
+    logo = tab.page.locator("#chart a#tv-attr-logo")
+    await logo.wait_for()
+    assert (await logo.get_attribute("href")).startswith("https://www.tradingview.com/")
+    assert await logo.evaluate("a => [getComputedStyle(a).position, a.offsetWidth, a.offsetHeight]") == [
+        "absolute",
+        35,
+        19,
+    ]
+    assert await logo.locator("svg path").count() == 3
+    assert tab.complaints == []
+    refused = await tab.page.evaluate(
+        "() => { try { document.body.innerHTML = '<b>no</b>'; } catch (error) { return error.name; } }"
+    )
+
+    assert refused == "TypeError"
+    await until(lambda: len(tab.complaints) == 2)  # the browser and TELL_VIOLATIONS say so in the console
+    tab.complaints.clear()
+
+
+async def test_a_chart_keeps_no_more_candles_than_it_needs(serve: Serve, open_tab: OpenTab, until: Until) -> None:
+    server = serve(["AAPL"])
+    second = 1_000_000
+    for ago in range(7000, 0, -1):
+        server.put("AAPL", "100.00", at=server.now() - ago * second)
+    tab = await open_tab(server.url)
+    await until(lambda: server.is_followed)
+    await tab.page.evaluate("localStorage.setItem('tickercast.interval', '1')")
+
+    await tab.page.click("tr[data-symbol=AAPL] .c-symbol .name")
+
+    await tab.becomes("() => Number(document.getElementById('chart').ariaLabel?.match(/[0-9]+/)) > 4000", True)
+    await tab.becomes("() => Number(document.getElementById('chart').ariaLabel?.match(/[0-9]+/)) <= 6000", True)
+
+
 async def test_a_new_epoch_begins_chart_and_trades_anew(serve: Serve, open_tab: OpenTab, until: Until) -> None:
     server = serve(["AAPL"])
     server.trade("AAPL", "100.00", "10")

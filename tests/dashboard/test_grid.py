@@ -10,6 +10,16 @@ OpenTab = Callable[..., Any]
 Until = Callable[..., Any]
 
 SYMBOLS = "() => [...document.querySelectorAll('tr[data-symbol]')].map(r => r.dataset.symbol).join(' ')"
+TOP = "() => [...document.querySelectorAll('tr[data-symbol]')].slice(0, 2).map(r => r.dataset.symbol)"
+SCROLL = """async (frames) => {
+    const scroller = document.getElementById("scroller");
+    const started = performance.now();
+    for (let frame = 1; frame <= frames; frame++) {
+      scroller.scrollTop = frame * 20 * 34;
+      await new Promise(requestAnimationFrame);
+    }
+    return (performance.now() - started) / 1000;
+}"""
 SELECTED = "() => document.querySelector('tr.selected')?.dataset.symbol ?? null"
 
 
@@ -116,6 +126,50 @@ async def test_only_rows_in_view_exist_and_only_they_are_followed(
     await tab.page.keyboard.press("End")
     await tab.becomes(SELECTED, "S2499")
     assert await tab.is_shown("tr[data-symbol=S2499]")
+
+
+async def test_a_large_market_is_sorted_rightly_by_what_only_ticks_tell(
+    serve: Serve, open_tab: OpenTab, until: Until
+) -> None:
+    symbols = [f"S{number:04}" for number in range(300)]
+    server = serve(symbols)
+    for number, symbol in enumerate(symbols):
+        server.trade(symbol, "10.00")
+        server.quote(symbol, f"{1 + number}.00", f"{2 + number}.00")
+    tab = await open_tab(server.url)
+    await tab.sees("all-count", "300")
+    (connection,) = server.connections
+    await until(lambda: connection.mode("quotes", "S0000"))
+    assert connection.mode("quotes", "S0299") is None  # far below what is in view
+
+    await tab.page.click("th.c-bid button")
+    await tab.becomes(TOP, ["S0299", "S0298"])
+    server.quote("S0001", "999.00", "1000.00")
+    await tab.becomes(TOP, ["S0001", "S0299"])
+    await tab.page.click("th.c-volume button")
+    await tab.becomes("() => document.querySelector('th.c-volume').ariaSort", "descending")
+
+    await until(lambda: ("quotes", "*") not in connection.modes)
+    server.trade("S0150", "10.00", "5000")
+    await tab.becomes("() => document.querySelector('tr[data-symbol]').dataset.symbol", "S0150")
+
+
+async def test_scrolling_stays_within_the_commands_that_a_server_takes(
+    serve: Serve, open_tab: OpenTab, until: Until
+) -> None:
+    symbols = [f"S{number:04}" for number in range(2500)]
+    server = serve(symbols)
+    tab = await open_tab(server.url)
+    await tab.sees("all-count", "2500")
+    (connection,) = server.connections
+    await until(lambda: connection.mode("quotes", "S0000"))
+    before = len(server.commands)
+
+    took_s = await tab.page.evaluate(SCROLL, 90)
+
+    await until(lambda: connection.mode("quotes", "S1800"))
+    sent = [each for each in server.commands[before:] if each["op"] != "ping"]
+    assert len(sent) <= 40 * (took_s + 1)  # of 50 a second
 
 
 async def test_the_page_can_be_used_with_keys_alone(serve: Serve, open_tab: OpenTab) -> None:

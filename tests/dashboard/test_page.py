@@ -12,6 +12,28 @@ Until = Callable[..., Any]
 VALUE = "tr[data-symbol='AAPL'] .c-last .value"
 ARROW_AND_ANIMATION = "e => [getComputedStyle(e, '::before').content, getComputedStyle(e).animationName]"
 
+INK = """() => {
+    const canvas = document.querySelector("tr[data-symbol=AAPL] canvas");
+    const drawn = canvas?.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data ?? [];
+    const columns = new Set();
+    drawn.forEach((alpha, at) => at % 4 === 3 && alpha > 0 && columns.add(Math.floor(at / 4) % canvas.width));
+    return columns.size > canvas?.width / 2;  // a course, and not a single point
+}"""
+COURSES = """async () => {
+    const { Spark } = await import("/static/spark.js");
+    const few = new Spark();
+    for (const point of [[2000, 2], [9000, 5], [1000, 1], [3500, 4], [3200, 3], [NaN, 7]]) few.push(...point);
+    const many = new Spark();
+    for (let second = 0; second <= 86_400; second++) many.push(1000 * second, second);
+    const times = many.times.subarray(0, many.length);
+    return [
+      Array.from({ length: few.length }, (_, i) => [few.times[i], few.prices[i]]),
+      many.length,
+      times.at(-1),
+      times.every((time, i) => i === 0 || time > times[i - 1]),
+    ];
+}"""
+
 
 async def test_the_first_prices_are_those_of_the_snapshot(serve: Serve, open_tab: OpenTab) -> None:
     server = serve(["AAPL"])
@@ -207,3 +229,32 @@ async def test_a_feed_that_ends_a_day_shows_the_last_one_until_a_trade_begins_an
     await tab.sees("IBM last", "183.00")
     await tab.sees("IBM change", "0.00")
     await tab.sees("IBM low", "183.00")
+
+
+async def test_the_course_of_a_price_begins_before_the_page_was_opened(
+    serve: Serve, open_tab: OpenTab, until: Until
+) -> None:
+    server = serve(["AAPL", "MSFT"])
+    minute = 60_000_000
+    for ago in range(200, 0, -1):
+        server.trade("AAPL", f"{100 + ago % 7}.00", at=server.now() - ago * minute)
+    tab = await open_tab(server.url)
+
+    await tab.becomes(INK, True)
+
+    recalls = [each for each in server.commands if each.get("interval_s") == 60 and "since" in each]
+    assert [each["since"] for each in recalls] == [{"AAPL": 199 - 90}]  # the newest 90 minutes that have ended
+    assert {each["interval_ms"] for each in recalls} == {5000}
+
+
+async def test_points_of_a_course_are_in_order_however_they_come_and_never_too_many(
+    serve: Serve, open_tab: OpenTab
+) -> None:
+    tab = await open_tab(f"{serve().url}empty")
+
+    points, many, last, ordered = await tab.page.evaluate(COURSES)
+
+    assert points == [[1000, 1], [2000, 2], [3500, 4], [9000, 5]]
+    assert 48 <= many <= 96
+    assert last == 86_400_000
+    assert ordered
