@@ -41,7 +41,9 @@ def start_logging(level: str, format: str = "text") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    logging.getLogger("tornado.access").setLevel(logging.ERROR)
+    if level != "debug":  # what strangers send is counted; a line for each would be theirs to write
+        for name in ("tornado.access", "tornado.general"):
+            logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -340,3 +340,27 @@ def test_a_server_that_cannot_be_as_asked_ends_with_one_line_and_2(
     assert (code, output.out) == (2, "")
     assert output.err.lower().startswith(said)
     assert output.err.count("\n") == 1
+
+
+async def test_what_strangers_send_is_counted_but_no_line_of_the_log(
+    pair: tuple[str, str], start_server: Callable[..., Any]
+) -> None:
+    server = start_server("--feed", "simulated", "--tls-cert", pair[0], "--tls-key", pair[1])
+    trust = certificates.trusting(pair[0])
+    parts = urlsplit(server.url)
+    before = server.log
+    for said in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello"):
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        writer.write(said)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+    assert (await fetch(server.url, "/", headers={"Host": "evil.example"}, tls=trust))[0] == 421
+    assert (await fetch(server.url, "/", headers={"Host": "a b"}, tls=trust))[0] == 400
+
+    _, _, metrics = await fetch(server.url, "/metrics", tls=trust)
+
+    assert b'tickercast_refusals_total{reason="tls"} 2.0' in metrics
+    assert b'tickercast_refusals_total{reason="host"} 1.0' in metrics
+    added = server.log.removeprefix(before)
+    assert not any(word in added for word in ("SSL", "HTTP", "Host", "evil", "tornado"))
