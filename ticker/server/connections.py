@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from tornado.iostream import IOStream
 from tornado.websocket import _WebSocketParams
@@ -20,10 +21,19 @@ from ticker.stream.market import Market
 from ticker.stream.outbox import Outbox, Pressure, Totals
 from ticker.stream.session import Session
 
-FAREWELL_S = 3.0
 TICKED_AT_ONCE = 256
 """Connections that are looked after before others get a turn: some 5 ms where all of them are sent a ping."""
 RECONNECT_MS = (500, 5000)
+POLL_S = 0.02
+
+
+class Farewell(NamedTuple):
+    """How a server's connections ended: how many there were, how many were cut, and how many bytes those were yet to be
+    sent."""
+
+    clients: int
+    cut: int
+    unsent_bytes: int
 
 
 class Connections:
@@ -38,6 +48,7 @@ class Connections:
         self._outbox_bytes = outbox_bytes
         self._open: set[StreamSocket] = set()
         self._long_lived = LongLived()
+        self._is_leaving = False
         self._params = _WebSocketParams(max_message_size=market.limits.message_bytes)
 
     def __len__(self) -> int:
@@ -73,6 +84,8 @@ class Connections:
         if one_too_many is not None:
             session.turn_away(one_too_many)
         connection.open()
+        if self._is_leaving:  # its handshake was under way
+            connection.say_goodbye(random.randint(*RECONNECT_MS))
 
     def _forget(self, connection: StreamSocket) -> None:
         """Count a connection that has ended, once."""
@@ -98,17 +111,34 @@ class Connections:
         for session in self.sessions:
             session.announce(numbers)
 
-    async def say_goodbye(self) -> None:
-        """Tell all clients to come back later, each at another time, and close their connections."""
+    async def say_goodbye(self, drain_s: float, serve: Callable[[], None] = lambda: None) -> Farewell:
+        """Tell all clients to come back later, each at another time, and close their connections.
+
+        A client is told once it has all that it is due, for which `serve` is called again and again. After `drain_s`
+        all that are left are cut.
+        """
+        self._is_leaving = True
         leaving = list(self._open)
         random.shuffle(leaving)
-        for connection, reconnect_ms in zip(leaving, _spread(len(leaving), *RECONNECT_MS), strict=True):
-            connection.say_goodbye(reconnect_ms)
-        deadline_s = self._clock.monotonic() + FAREWELL_S
-        while self._open and self._clock.monotonic() < deadline_s:
-            await self._clock.sleep(0.02)
-        for connection in list(self._open):
+        waiting = dict(zip(leaving, _spread(len(leaving), *RECONNECT_MS), strict=True))
+        deadline_s = self._clock.monotonic() + drain_s
+        while True:
+            serve()
+            for number, connection in enumerate([each for each in waiting if each.has_all], 1):
+                connection.say_goodbye(waiting.pop(connection))
+                if number % TICKED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            waiting = {each: reconnect_ms for each, reconnect_ms in waiting.items() if each in self._open}
+            if not self._open or self._clock.monotonic() >= deadline_s:
+                break
+            await self._clock.sleep(POLL_S)
+        for connection, reconnect_ms in waiting.items():
+            connection.say_goodbye(reconnect_ms)  # who reads again at last finds it behind what the kernel holds
+        left = list(self._open)
+        unsent = [size for each in left if (size := each.unsent_bytes)]
+        for connection in left:
             connection.abort()
+        return Farewell(len(leaving), len(unsent), sum(unsent))
 
 
 def _spread(count: int, least: int, most: int) -> list[int]:
