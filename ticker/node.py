@@ -271,7 +271,6 @@ class Node:
         flush_ms = self._settings.flush_ms
         window_us = round(max(1.0, flush_ms) * 1000) if flush_ms else step_us  # without one only bars wait for a flush
         last_us = self._monotonic_us()
-        flush = self._metrics.timed(self._batcher.flush)
         while True:
             next_us = min((last_us // each + 1) * each for each in (window_us, step_us))
             await self._clock.sleep((next_us - self._monotonic_us()) / 1e6)
@@ -279,7 +278,7 @@ class Node:
             if self._feed.replay is None:
                 self._batcher.time(self._clock.now() - LATENESS_NS)
             if now_us // window_us > last_us // window_us:
-                self._guarded(flush)
+                self._guarded(self._batcher.flush)
                 self._guarded(self._hub.serve_late)
             for interval_ms in self._hub.intervals_ms:
                 if now_us // (interval_ms * 1000) > last_us // (interval_ms * 1000):

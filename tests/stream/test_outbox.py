@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.stream.reference import frames
 from ticker.protocol.frames import BINARY, frame
 from ticker.stream import outbox as outbox_module
-from ticker.stream.outbox import JOINED_BYTES, Outbox, Pressure
+from ticker.stream.outbox import JOINED_BYTES, Entry, Outbox, Pressure, Totals
 
 LIMIT = 1000
 
@@ -219,16 +219,57 @@ def test_a_closed_outbox_takes_nothing(outbox: Outbox) -> None:
     assert (socket.calls, outbox.is_free) == ([], False)
 
 
+def test_what_is_no_row_of_its_own_is_entered_apart(pressure: Pressure) -> None:
+    totals = Totals()
+    outbox = Outbox(LIMIT, pressure, totals)
+    socket = Socket(outbox, room=0)
+    outbox.offer(message(0))
+
+    outbox.offer(message(1), rows=10, entry=Entry(merged=6, running=1, missed=4))
+    waiting = totals.delivered
+    socket.room = None
+    outbox.drain()
+
+    assert outbox.rows == 10
+    assert (waiting, totals.delivered) == (0, 3)
+    assert (totals.merged, totals.running, totals.missed) == (6, 1, 4)
+
+
+def test_rows_of_a_piece_that_is_cut_short_are_abandoned(pressure: Pressure) -> None:
+    totals = Totals()
+    outbox = Outbox(LIMIT, pressure, totals)
+    socket = Socket(outbox, room=10)
+    outbox.offer(message(1) + message(2) + message(3), rows=3)
+
+    outbox.close()
+
+    assert socket.taken == message(1) + message(2)
+    assert (totals.delivered, totals.abandoned, totals.waiting) == (0, 3, set())
+
+
+def test_an_outbox_that_passes_its_limit_is_counted_once(pressure: Pressure) -> None:
+    totals = Totals()
+    outbox = Outbox(LIMIT, pressure, totals)
+    Socket(outbox, room=0)
+
+    for number in range(3):
+        outbox.offer(message(number, LIMIT))
+
+    assert totals.overflowed == 1
+
+
 class Traffic(RuleBasedStateMachine):
     """Frames of any size, and a socket that blocks and frees up at any of them."""
 
     @initialize()
     def begin(self) -> None:
         self.pressure = Pressure()
-        self.outbox = Outbox(LIMIT, self.pressure)
+        self.totals = Totals()
+        self.outbox = Outbox(LIMIT, self.pressure, self.totals)
         self.socket = Socket(self.outbox)
         self.offered: list[bytes] = []
         self.closed = False
+        self.delivered = 0
 
     @rule(size=st.integers(4, 120), rows=st.integers(0, 3), exempt=st.booleans(), count=st.integers(1, 4))
     def offer(self, size: int, rows: int, exempt: bool, count: int) -> None:
@@ -239,6 +280,8 @@ class Traffic(RuleBasedStateMachine):
         if was_alive:
             self.offered.append(data)
             assert self.outbox.rows == before + rows
+        else:
+            assert self.outbox.rows == before
 
     @rule(room=st.one_of(st.none(), st.integers(0, 400)))
     def change_room(self, room: int | None) -> None:
@@ -269,6 +312,21 @@ class Traffic(RuleBasedStateMachine):
         else:
             assert self.outbox.queued == 0
         assert self.pressure.count == (self.outbox.queued > 0 and self.outbox.queued * 2 >= LIMIT)
+
+    @invariant()
+    def every_row_offered_is_delivered_waits_or_was_abandoned(self) -> None:
+        if not hasattr(self, "outbox"):
+            return
+        totals = self.totals
+        waiting = self.outbox.rows - totals.delivered - totals.abandoned
+        assert waiting >= 0
+        if not self.outbox.queued:
+            assert waiting == 0
+        assert self.delivered <= totals.delivered
+        self.delivered = totals.delivered
+        assert totals.sent == self.outbox.sent
+        assert (totals.queued, totals.most_waiting) == (self.outbox.queued, self.outbox.queued)
+        assert totals.waiting == ({self.outbox} if self.outbox.queued else set())
 
 
 TestTraffic = Traffic.TestCase

@@ -69,14 +69,14 @@ class Sources:
 
 
 class Metrics:
-    """A server's metrics. `sources` may be completed until the first scrape."""
+    """A server's metrics. From now on the batcher of `sources` tells how long its flushes take."""
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
         self.registry = CollectorRegistry(auto_describe=False)
         self.flush_s = Histogram(
             "tickercast_flush_seconds",
-            "Time that a flush took: sorting, numbering, encoding and the first slice of clients.",
+            "Time that a flush with rows took: sorting, numbering, journal, encoding, and the first slice of clients.",
             registry=self.registry,
             buckets=FLUSH_S,
         )
@@ -86,6 +86,7 @@ class Metrics:
             registry=self.registry,
             buckets=LAG_S,
         )
+        sources.batcher.clock, sources.batcher.on_flush = time.perf_counter, self.flush_s.observe
         self.registry.register(_Counted(sources))
         self._process = _Process()
         self.registry.register(self._process)
@@ -96,18 +97,6 @@ class Metrics:
         await asyncio.get_running_loop().run_in_executor(None, self._process.look)
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
-
-    def timed(self, flush: Callable[[], None]) -> Callable[[], None]:
-        """Return a function that does the same and notes how long it takes."""
-
-        def timed() -> None:
-            started = time.perf_counter()
-            try:
-                flush()
-            finally:
-                self.flush_s.observe(time.perf_counter() - started)
-
-        return timed
 
     def routes(self) -> list[Rule]:
         """Return the address of the metrics."""

@@ -57,6 +57,10 @@ class Batcher:
         self._translations: dict[int, tuple[tuple[str, ...], Ints, bool]] = {}
         self._flushes = 0
         self._clock_ns: int | None = None
+        self.clock: Callable[[], float] = float
+        """Tells seconds, for `on_flush`."""
+        self.on_flush: Callable[[float], object] | None = None
+        """Called after each flush that published something, with the seconds that it took."""
         self.on_gap: Callable[[Series, int, int], None] | None = None
         """Called when rows before a symbol's next one were lost: with the series, its number and how many."""
         self.taken: Counter[Series] = Counter()
@@ -139,6 +143,7 @@ class Batcher:
 
     def flush(self) -> None:
         """Number and publish what came since the last flush, and the bars that it or the feed's clock has ended."""
+        began_s = self.clock()
         self._pending_rows = 0
         taken = ((series, pending.take()) for series, pending in self._pending.items() if len(pending))
         blocks = [block for each in taken if (block := self._sorted(*each)) is not None]
@@ -150,6 +155,8 @@ class Batcher:
             blocks.sort(key=lambda block: (block.series.interval_s, block.series.kind))
             self._flushes += 1
             self._publish(blocks)
+            if self.on_flush is not None:
+                self.on_flush(self.clock() - began_s)
 
     def skip(self, series: Series, number: int, missed: int) -> None:
         """Leave out `missed` numbers before a symbol's next row."""
