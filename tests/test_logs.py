@@ -67,8 +67,9 @@ def test_a_message_whose_arguments_do_not_fit_is_not_lost() -> None:
 @pytest.fixture
 def lines_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
     """Return `lines_of(level, format, say)`: what is logged if logging begins so and `say()` is called."""
-    root, access = logging.getLogger(), logging.getLogger("tornado.access")
-    level, access_level = root.level, access.level
+    root = logging.getLogger()
+    loggers = [root, *map(logging.getLogger, ("tornado.access", "tornado.general"))]
+    levels = [logger.level for logger in loggers]
 
     def lines_of(level: str, format: str, say: Callable[[], None]) -> list[str]:
         stderr, handlers = io.StringIO(), root.handlers[:]
@@ -82,8 +83,8 @@ def lines_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str
         return stderr.getvalue().splitlines()
 
     yield lines_of
-    root.setLevel(level)
-    access.setLevel(access_level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 def test_what_asyncio_and_tornado_say_is_json_too(lines_of: Callable[..., list[str]]) -> None:
