@@ -16,6 +16,7 @@ from ticker.model import Channel, Instrument, Series
 from ticker.protocol.codec import Catalogue
 from ticker.protocol.native import MsgpackCodec
 from ticker.stream.conflation import MOST_ENTRIES
+from ticker.stream.outbox import MOST_UNSENT
 
 AAPL, MSFT = Channel("trades", "AAPL"), Channel("trades", "MSFT")
 
@@ -153,6 +154,25 @@ def test_a_stalled_client_does_not_slow_its_neighbours(world: World) -> None:
     world.hub.conflate(50)
     assert updates([stalled, reading]) == [2, 10]
     assert stalled.reader.rows == 10
+
+
+def test_a_client_whose_socket_holds_what_it_cannot_send_gets_one_update_of_all_when_that_is_gone(world: World) -> None:
+    trickling, reading = world.connect(), world.connect()
+    for peer in (trickling, reading):
+        peer.subscribe("AAPL", mode="conflated", interval_ms=50)
+    unsent = MOST_UNSENT + 1
+    trickling.outbox.unsent = lambda: unsent
+
+    for _ in range(10):
+        world.trade("AAPL")
+        world.flush()
+        world.hub.conflate(50)
+
+    assert updates([trickling, reading]) == [0, 10]
+    unsent = MOST_UNSENT
+    world.hub.conflate(50)
+    assert updates([trickling, reading]) == [1, 10]
+    assert trickling.reader.rows == 10
 
 
 def test_what_is_remembered_is_bounded_while_clients_stall(world: World) -> None:
