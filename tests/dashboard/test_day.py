@@ -75,6 +75,7 @@ async def test_a_page_sleeps_through_a_night_and_is_no_larger_in_the_morning(
     assert await tab.page.evaluate(ELEMENTS) == elements
     await tab.sees("AAPL low", "100.00")
     await tab.sees("AAPL volume", "13,200")  # of two hours: midnight was before the twelfth
+    await tab.page.keyboard.press("Escape")
     await tab.sees("AAPL age", "now")
     await tab.sees("state-text", "Live")
     tab.forgive_lost_connections()
