@@ -23,7 +23,7 @@ class SockDiag:
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG)
 
     def handed(self, port: int) -> dict[int, int]:
-        """Return how many bytes the kernel was given so far for each client of a server's port, by the client's port."""
+        """Return how many bytes the kernel was given so far for each client of a server, by the client's port."""
         ask = struct.pack("=4BI", socket.AF_INET, socket.IPPROTO_TCP, 1 << (_INFO - 1), 0, _ESTABLISHED_AND_CLOSING)
         ask += struct.pack("!2H", port, 0) + bytes(44)
         self._netlink.send(_HEAD.pack(16 + len(ask), _BY_FAMILY, _REQUEST_DUMP, 1, 0) + ask)

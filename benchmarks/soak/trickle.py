@@ -6,8 +6,8 @@
 Clients with 5, 20 and 100 symbols read 1 KiB a second each, others 16; their updates would be up to 30 KiB a second.
 What the kernel has taken cannot be taken back: it arrives when its turn comes. What the server still has can be merged
 with what comes. So the question is how old an update's newest row is when the update's last byte is handed to the
-kernel. That moment is when the bytes that the kernel was given for the client (sock_diag) come to the update's end; it is
-looked for 20 times a second. All values are compared.
+kernel. That moment is when the bytes that the kernel was given for the client (sock_diag) come to the update's end; it
+is looked for 20 times a second. All values are compared.
 """
 
 from __future__ import annotations
