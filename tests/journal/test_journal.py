@@ -25,6 +25,7 @@ from ticker.journal.boot import boot_id
 from ticker.journal.folder import Folder
 from ticker.journal.segment import Segment
 from ticker.model import Instrument, Series
+from ticker.stream.alpaca_days import Days
 
 Logs = pytest.LogCaptureFixture
 
@@ -385,6 +386,26 @@ async def test_a_disk_that_fails_when_forced_ends_the_journal(
 
     await task
     assert "the journal has ended" in errors.pop().getMessage()
+
+
+# Which version wrote it
+
+
+def test_a_journal_whose_state_is_another_is_refused_rather_than_guessed_at(tmp_path: Path) -> None:
+    with mock.patch.object(Days, "checkpoint", return_value={}):
+        traded(tmp_path).kill()
+
+    with pytest.raises(JournalError, match="written by another version"):
+        Stage(tmp_path)
+
+
+def test_a_journal_of_another_format_begins_a_new_epoch(tmp_path: Path, caplog: Logs) -> None:
+    traded(tmp_path).kill()
+    commits = tmp_path / "00000001.commits"
+    commits.write_bytes(commits.read_bytes().replace(b"journal 1", b"journal 2"))
+
+    assert not has_gone_on(Stage(tmp_path))
+    assert "its first line is another" in caplog.text
 
 
 # What it may occupy

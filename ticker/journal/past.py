@@ -134,7 +134,10 @@ def find(folder: Folder) -> Past | None:
             log.warning("journal: segment %d cannot be read, so the history begins behind it: %s", number, reason)
             break
         segments.insert(0, older)
-    return Past(segments)
+    try:
+        return Past(segments)
+    except ValueError as error:
+        raise Lost(f"its symbols cannot be read ({error})") from None
 
 
 def _is_unborn(folder: Folder, number: int) -> bool:

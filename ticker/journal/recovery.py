@@ -17,12 +17,13 @@ import pyarrow as pa
 
 from ticker.clock import Clock
 from ticker.columns import Block
+from ticker.journal import JournalError
 from ticker.journal.ledger import Flush, Gap
 from ticker.journal.parts import Parts
 from ticker.journal.past import Past, Written
 from ticker.model import Series
 from ticker.stream.history import History
-from ticker.stream.kept import share, spread
+from ticker.stream.kept import gather, share, spread
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +33,17 @@ second."""
 
 
 def restore(past: Past, parts: Parts, clock: Clock, history_s: float) -> None:
-    """Bring the parts to where they were when the journal ended."""
+    """Bring the parts to where they were when the journal ended. Raises JournalError if another version wrote it."""
     began = time.monotonic()
+    state = past.newest.state()
+    if state.keys() != gather(parts.kept).keys():
+        raise JournalError("the journal was written by another version; choose an empty directory with --journal")
     names = pa.array([each.symbol for each in past.instruments], pa.string())
     rows = _restore_history(past, parts.history, names, clock, history_s)
 
-    newest = past.newest
-    spread({"batcher": parts.batcher, "bars": parts.bars, "days": parts.days}, newest.state())
-    reader = _Reader(newest, past, names, past.series)
-    for record in newest.ledger.records:
+    spread({"batcher": parts.batcher, "bars": parts.bars, "days": parts.days}, state)
+    reader = _Reader(past.newest, past, names, past.series)
+    for record in past.newest.ledger.records:
         if isinstance(record, Flush):
             (blocks,) = reader.read([record])
             parts.batcher.follow(blocks, record.clock_ns)
