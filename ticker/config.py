@@ -17,6 +17,8 @@ from ticker.access.tokens import Entry
 ENVIRONMENT_PREFIX = "TICKER_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _NO_SETTINGS = ("help", "version", "list_feeds")
+_NAME = r"(\*\.)?[\w-]+(\.[\w-]+)*\.?|[0-9a-fA-F]*:[0-9a-fA-F:.]+"
+_ORIGIN = r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?"
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -131,13 +133,13 @@ class Settings:
         "",
         "origins besides our own whose pages may connect",
         metavar="ORIGIN",
-        pattern=r"(https?://[^\s,/]+(,https?://[^\s,/]+)*)?",
+        pattern=rf"({_ORIGIN}(,{_ORIGIN})*)?",
     )
     allow_host: str = _setting(
         "",
-        "names besides --host and this machine's own that a request may be sent to",
+        "names besides localhost and --host that a request may be sent to; *.example.com is all below it",
         metavar="NAME",
-        pattern=r"([^\s,/]+(,[^\s,/]+)*)?",
+        pattern=rf"(({_NAME})(,({_NAME}))*)?",
     )
     tls_cert: str = _setting(
         "", "certificate chain (PEM); with it the server speaks https and wss only", metavar="FILE"
@@ -145,7 +147,7 @@ class Settings:
     tls_key: str = _setting("", "its private key (PEM), if that is in another file", metavar="FILE")
     trusted_proxy: str = _setting(
         "",
-        "addresses or networks whose X-Forwarded-For is believed",
+        "addresses or networks whose X-Forwarded-For and -Proto are believed",
         metavar="ADDRESS",
         pattern=r"([0-9a-fA-F.:]+(/\d+)?(,[0-9a-fA-F.:]+(/\d+)?)*)?",
     )
