@@ -1,4 +1,4 @@
-"""A feed that bursts a hundredfold: memory is bounded, the loop answers, readers have every row, others are told why not."""
+"""A feed that bursts a hundredfold: memory is bounded, the loop answers, readers get every row, others are told why."""
 
 from __future__ import annotations
 
