@@ -45,6 +45,27 @@ async def test_a_client_resumes_across_a_restart_and_is_told_the_same_as_before(
     assert (next_row[1:3], columns_of(next_row)[1:]) == ([3, 1], [[18960], [5]])
 
 
+async def test_a_conflated_client_gets_what_it_missed_across_a_restart_and_then_its_updates(tmp_path: Path) -> None:
+    feed = HandFeed()
+    async with running(feed, journal=str(tmp_path)) as url, await Wire.open(url) as wire:
+        feed.trades(("AAPL", 1, 18931, 100), ("AAPL", 2, 18950, 1), ("AAPL", 3, 18940, 7))
+        await wire.ask(op="ping")
+        epoch = wire.welcome["epoch"]
+
+    feed = HandFeed()
+    async with running(feed, journal=str(tmp_path)) as url, await Wire.open(url) as wire:
+        await wire.subscribe(["AAPL"], mode="conflated", interval_ms=50, since={"AAPL": 1}, epoch=epoch)
+        missed = await wire.data()
+        await wire.subscribe(["AAPL"], mode="conflated", interval_ms=50, kind="bars", interval_s=86400)
+        feed.trades(("AAPL", 4, 18960, 5))
+        later = [await wire.data(), await wire.data()]
+
+    assert (missed[1:3], [column[0] for column in columns_of(missed)][1:6]) == ([1, 1], [18950, 18950, 18940, 18940, 8])
+    update, bar = sorted(later, key=lambda message: -message[1])
+    assert (update[1], columns_of(update)[-1]) == (3, [1])
+    assert (bar[1], [column[0] for column in columns_of(bar)][1:6]) == (0, [18931, 18960, 18931, 18960, 113])
+
+
 async def test_without_a_journal_a_restart_is_a_new_epoch(tmp_path: Path) -> None:
     async with running(HandFeed()) as url, await Wire.open(url) as wire:
         first = wire.welcome["epoch"]

@@ -128,7 +128,7 @@ class Journal:
                 self._sync(self._segment)
                 self._folder.sync()
                 segment.close()
-        except OSError as error:
+        except Exception as error:
             self._give_up(error)
         else:
             self._older[segment.number] = segment.size
@@ -160,6 +160,7 @@ class Journal:
                     raise self._trouble
                 self._segment.note(End())
                 self._sync(self._segment)
+                self._folder.sync()
             except OSError as error:
                 self._give_up(error)
         self._segment.close()
@@ -245,7 +246,11 @@ class Journal:
             )
             self._on_stuck()
             self._refuse_if_stuck()
-        log.error("the journal has ended, and the server goes on without: %s; the next start begins a new epoch", error)
+        log.error(
+            "the journal has ended, and the server goes on without: %s; the next start begins a new epoch",
+            error,
+            exc_info=None if isinstance(error, OSError) else error,
+        )
 
     def _refuse_if_stuck(self) -> None:
         if self._is_stuck:
