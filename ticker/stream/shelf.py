@@ -7,7 +7,7 @@ that plus a part of one block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +52,7 @@ class Shelf:
         self._row_limit = row_limit
         self._parts: list[_Part] = []
         self._tail: list[Block] = []
+        self._joined_tail: Block | None = None
         self._tail_rows = 0
         self._tail_since_s = 0.0
         self._next = np.zeros(0, np.int64)
@@ -69,6 +70,7 @@ class Shelf:
         if not self._tail:
             self._tail_since_s = now_s
         self._tail.append(block)
+        self._joined_tail = None
         self._tail_rows += len(block)
         self.nbytes += block.nbytes
         self._next[block.symbols] = ends_of(block)
@@ -125,7 +127,11 @@ class Shelf:
         positions[symbols[past]] = seqs[past]
 
         behind = symbols[past][seqs[past] >= self._tail_from[symbols[past]]]
-        self._add_state(table, self._tail, positions, behind, self._before_tail, behind)
+        if len(behind):
+            # Thousands may resume between two flushes, when all were cut at once: the tail is searched as one block.
+            if self._joined_tail is None:
+                self._joined_tail = merge(self._tail)
+            self._add_state(table, self._joined_tail, positions, behind, self._before_tail, behind)
         positions[behind] = -1
         for part in reversed(self._parts):
             if (positions < 0).all():
@@ -133,7 +139,7 @@ class Shelf:
             found = _holding(part.block, positions)
             places = np.searchsorted(part.symbols, found)
             assert part.before is not None
-            self._add_state(table, [part.block], positions, found, part.before, places)
+            self._add_state(table, part.block, positions, found, part.before, places)
             positions[found] = -1
         return table.present[symbols], table.get(symbols)
 
@@ -187,7 +193,7 @@ class Shelf:
         part = _Part(block, now_s, before, symbols)
         self._tail_from[symbols] = self._next[symbols]
         self._parts.append(part)
-        self._tail, self._tail_rows = [], 0
+        self._tail, self._tail_rows, self._joined_tail = [], 0, None
         self.nbytes += part.nbytes
 
     @property
@@ -217,12 +223,10 @@ class Shelf:
         return self._row_limit is not None and bool((ends_of(block) <= self.first_seqs(block.symbols)).all())
 
     @staticmethod
-    def _add_state(
-        table: Table, blocks: Sequence[Block], positions: Ints, symbols: Ints, before: Table, places: Ints
-    ) -> None:
-        """Put into `table` the state of `symbols` at their positions, which lie in `blocks`.
+    def _add_state(table: Table, block: Block, positions: Ints, symbols: Ints, before: Table, places: Ints) -> None:
+        """Put into `table` the state of `symbols` at their positions, which lie in a block.
 
-        Rows `places` of `before` are their state where the blocks begin.
+        Rows `places` of `before` are their state where the block begins.
         """
         if not len(symbols):
             return
@@ -230,9 +234,9 @@ class Shelf:
         table.put(symbols[known], before.get(places[known]))
         mine = np.full_like(positions, -1)
         mine[symbols] = positions[symbols]
-        heads = [head for block in blocks if (head := rows_before(block, mine)) is not None]
-        if heads:
-            table.add(*folds_by_symbol(heads))
+        head = rows_before(block, mine)
+        if head is not None:
+            table.add(*folds_by_symbol([head]))
 
     def _grow(self) -> None:
         size = len(self._directory)
