@@ -149,6 +149,8 @@ class Subscriptions:
         """
         old, self._view, self._most = self._view, view, most
         ended: list[int] = []
+        if view is old:  # as with most tokens that are renewed
+            return ended, []
         for series in dict.fromkeys(slot.series for slot in self._numbers):
             gone = self._of(series).difference(permitted(view, self._of(series)))
             if gone:
