@@ -160,7 +160,8 @@ class Mutator:
                 value[at] = self._changed(value[at])
             else:
                 value.insert(chance.randrange(len(value) + 1), self._another())
-            return value * chance.choice((1, 1, 1, 2, 300)) if len(value) < 20 and chance.random() < 0.3 else value
+            is_small = len(value) < 20 and not any(isinstance(each, dict | list) for each in value)
+            return value * chance.choice((1, 2, 300)) if is_small and chance.random() < 0.2 else value
         return self._another()
 
     def _changed_map(self, value: dict[Any, Any]) -> Any:
