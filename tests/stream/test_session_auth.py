@@ -86,6 +86,18 @@ def test_a_good_token_lets_in_and_tells_what_it_allows(world: Guarded, peer: Pee
     assert peer.reader.listening
 
 
+@pytest.mark.parametrize("expires_s", [9.3e9, 1e12])
+def test_a_time_that_nanoseconds_do_not_reach_is_told_as_the_latest_that_is(
+    world: Guarded, peer: Peer, expires_s: float
+) -> None:
+    world.entries[GOOD] = Principal("bot", expires_s=expires_s)
+    world.market.gate.reload()
+
+    peer.say({"op": "auth", "token": GOOD})
+
+    assert peer.last["expires"] == ("2255-03-14T16:00:00.000000000Z" if peer.is_text else 9_000_000_000 * 10**9)
+
+
 def test_a_bad_token_is_told_and_ends_the_connection(world: Guarded, peer: Peer) -> None:
     peer.say({"op": "auth", "id": 1, "token": GOOD + "x"})
 
@@ -162,6 +174,22 @@ def test_the_handshakes_token_is_enough(world: Guarded) -> None:
     assert b'"name":"bot"' in sent.replace(b" ", b"")
     assert b'"channels":2' in sent.replace(b" ", b"")
     assert b"subscribed" in sent
+
+
+def test_one_that_shakes_hands_while_others_take_the_last_place_is_told_and_ends(world: Guarded) -> None:
+    outbox, sent = Outbox(1 << 20, world.pressure), bytearray()
+    outbox.write = lambda data, taken: sent.extend(data) or len(data)  # type: ignore[func-returns-value]
+    grant = world.market.gate.authenticate(LIMITED)
+    world.knock(LIMITED)
+
+    session = Session(world.market, CODECS[1], outbox, world.pressure, 0.0, grant)
+    session.open()
+
+    assert session.closing is CloseCode.LIMIT
+    assert b'"code":"limit"' in session.last_words().replace(b" ", b"")
+    assert not sent
+    session.close()
+    assert world.market.gate.is_full(grant.principal)
 
 
 def test_a_token_has_its_own_limits(world: Guarded) -> None:

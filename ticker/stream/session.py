@@ -38,6 +38,8 @@ REFUSED_BYTES = 600_000
 """What the list of refused symbols may occupy of it."""
 REFUSAL_BYTES = 45
 """What one of them occupies besides the symbol."""
+LATEST_S = 9_000_000_000
+"""The latest time that is told, in the year 2255: nanoseconds end in 2262."""
 REVOKED_CHANNELS = 50_000
 """Channels that a message `revoked` names at most."""
 REFUSED_AS = {"unknown_symbol": "unknown_symbol", "forbidden": "forbidden", "limit": "channels"}
@@ -99,7 +101,8 @@ class Session:
             return
         if market.gate.enter(grant.principal):
             self._permit(grant)
-        else:
+        else:  # others came while this one shook hands
+            market.counts.refusals["connections_of_principal"] += 1
             self._part(CloseCode.LIMIT, "the token has all the connections that it may have")
 
     @property
@@ -278,7 +281,7 @@ class Session:
     def _told(self, grant: Grant) -> dict[str, Any]:
         """Return what a client is told about itself."""
         expires_s = grant.principal.expires_s
-        expires = None if expires_s is None else Time(round(expires_s * 1000) * 1_000_000)
+        expires = None if expires_s is None else Time(round(min(expires_s, LATEST_S) * 1000) * 1_000_000)
         return {"name": grant.principal.name, "expires": expires, "limits": self._market.told(self._limits)}
 
     def _check_grant(self, now_s: float) -> None:
