@@ -5,35 +5,17 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.rig import HandFeed
 from tests.server import certificates
+from tests.server.served import served
 from tests.wire import JSON, Closed, Wire, exchange, fetch
-from ticker.clock import Clock, ManualClock, SystemClock
-from ticker.config import Settings
-from ticker.node import Node
+from ticker.clock import ManualClock
 from ticker.server import visits
-
-
-@asynccontextmanager
-async def served(clock: Clock | None = None, **settings: Any) -> AsyncIterator[tuple[str, Node]]:
-    """Run a node; yield its URL and itself, for what it has counted."""
-    clock = clock or SystemClock()
-    node = Node(Settings("hand", port=0, **settings), HandFeed(), clock)
-    url = await node.start()
-    try:
-        yield url, node
-    finally:
-        stopping = asyncio.create_task(node.stop())
-        while not stopping.done():
-            await (clock.advance(0.05) if isinstance(clock, ManualClock) else asyncio.sleep(0.005))
-        await stopping
 
 
 def connect(url: str, source: str = "127.0.0.1") -> socket.socket:
