@@ -20,6 +20,7 @@ async def test_a_client_closed_as_too_slow_resumes_where_it_stopped_and_has_ever
             feed.flood(TOTAL // 30, seed=seed)
         rows: list[tuple[Any, ...]] = []
         closed = await read(slow, rows)
+        slow.close()
 
         assert closed is not None
         assert (closed.code, closed.reason) == (4008, "too_slow")
