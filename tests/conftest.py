@@ -194,9 +194,9 @@ def chromium_path() -> str | None:
 
 @pytest.fixture
 def until() -> Callable[..., Any]:
-    """Return `await until(condition)`: wait for a state that no event announces, for ten seconds at most."""
+    """Return `await until(condition)`: wait for a state that no event announces, for half a minute at most."""
 
-    async def wait(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    async def wait(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, (

@@ -6,6 +6,9 @@ import { byId, write } from "./dom.js";
 
 const STATUS = { waiting: "Waiting for the feed", stalled: "Feed is silent", failed: "Feed has failed" };
 const REFUSED = { forbidden: "Not for this token", unknown_symbol: "Not in this feed", limit: "Too many symbols" };
+const BARS_ONLY = "This feed has no trades: the last price is the close of the last bar.";
+const QUOTES_ONLY =
+  "This feed has quotes only: the last price is the middle of bid and ask; change, low and high are since this page opened.";
 const RETRIED = ["waiting", "failed", "locked"];
 
 /** Return the state of connection and feed as a word for the style sheet, and as a text. */
@@ -69,14 +72,14 @@ export class Bar {
   #notes() {
     const { welcome, error, following } = this.session;
     const notes = Object.entries(REFUSED).flatMap(([code, text]) => {
-      const symbols = [...following.refused].filter(([symbol, why]) => why === code && !this.store.instruments.has(symbol));
-      return symbols.length > 0 ? [`${text}: ${symbols.map(([symbol]) => symbol).join(", ")}.`] : [];
+      const symbols = [...following.refused.keys()].filter(
+        (symbol) => following.refused.get(symbol) === code && !this.store.instruments.has(symbol),
+      );
+      return symbols.length > 0 ? [`${text}: ${symbols.join(", ")}.`] : [];
     });
     if (error !== "") notes.push(`The server refused: ${error}`);
     if (welcome.kinds.includes("trades")) return notes;
-    if (welcome.kinds.includes("bars")) return [...notes, "This feed has no trades: the last price is the close of the last bar."];
-    const since = "change, low and high are since this page opened";
-    return [...notes, `This feed has quotes only: the last price is the middle of bid and ask; ${since}.`];
+    return [...notes, welcome.kinds.includes("bars") ? BARS_ONLY : QUOTES_ONLY];
   }
 
   /** Show the health of the data; to be called once a second. */

@@ -49,7 +49,7 @@ export class Chart {
       },
       grid: { vertLines: line, horzLines: line },
       rightPriceScale: { borderColor: line.color },
-      timeScale: { borderColor: line.color, timeVisible: true, secondsVisible: true },
+      timeScale: { borderColor: line.color, timeVisible: true, secondsVisible: true, rightOffset: 6 },
       crosshair: { mode: library.CrosshairMode.Normal },
     });
     this.#candles = this.#chart.addSeries(library.CandlestickSeries, {

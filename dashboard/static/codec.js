@@ -91,7 +91,6 @@ class Reader {
     if (type >= 0xe0) return type - 0x100;
     if (type >= 0xde) return this.map(this.size(2 << (type - 0xde)), depth + 1);
     if (type >= 0xd9 && type <= 0xdb) return this.string(this.size(1 << (type - 0xd9)));
-    if (type >= 0xc4 && type <= 0xc6) return this.bytes.slice(-this.bin(type) + this.place, this.place);
     if (type >= 0xcc && type <= 0xce) return this.size(1 << (type - 0xcc));
     switch (type) {
       case 0xc0: return null;
@@ -137,7 +136,7 @@ class Reader {
 /**
  * The rows of one data message: `n` rows from number `seq` on, of channel `channel`, in `width` columns.
  *
- * Nothing is unpacked before it is asked for: `read` takes the next message into the same object, `at` computes one value.
+ * Nothing is unpacked before it is asked for: `read` takes the next message into the same object, `at` computes a value.
  */
 export class Rows {
   #reader = new Reader();
@@ -155,7 +154,8 @@ export class Rows {
     this.seq = reader.value();
     this.n = reader.value();
     this.width = (length - 3) / 2;
-    if (!(isNumber(this.channel, 0) && isNumber(this.seq, 0) && isNumber(this.n, 1))) throw new CodecError("impossible rows");
+    const isPossible = isNumber(this.channel, 0) && isNumber(this.seq, 0) && isNumber(this.n, 1);
+    if (!isPossible) throw new CodecError("impossible rows");
     for (let column = 0; column < this.width; column++) this.#column(column);
     reader.end();
     return this;

@@ -44,13 +44,13 @@ const ofLast = ({ lastScale }) => lastScale;
 const ofPrices = ({ priceScale }) => priceScale;
 
 /**
- * `text` is what the cell says, `key` a number to sort by (NaN: nothing known; null: sorted by name). `priority` says which
- * columns a narrow window shows first. `content` is the width of what a cell has drawn in it, in pixels; cells without are
- * written, and as wide as their texts. `needs` is the kind without which a column of symbols out of view is not known.
+ * `text` is what the cell says, `key` a number to sort by (NaN: nothing known; null: sorted by name). `priority` says
+ * which columns a narrow window shows first. `content` is the width of what a cell has drawn in it, in pixels; cells
+ * without are written, and as wide as their texts. `needs` is the kind that alone tells it of symbols out of view.
  */
 export const COLUMNS = [
   { id: "symbol", label: "Symbol", title: "Symbol", priority: 0, text: ({ symbol }) => symbol, key: null },
-  number("last", "Last", "Last trade, or the middle of bid and ask, or the last bar's close", 1, ofLast, ({ last }) => last),
+  number("last", "Last", "Last trade, or middle of bid and ask, or close of a bar", 1, ofLast, ({ last }) => last),
   number("change", "Change", "Last price less the day's open", 4, ofLast, ({ change }) => change, { sign: signed }),
   {
     id: "percent",

@@ -17,7 +17,7 @@ const FOLLOW_ALL = 100;
 /** The intervals that a server grants, in milliseconds. */
 export const RATES_MS = [50, 100, 250, 500, 1000, 5000];
 
-/** Return the interval of bars that tells most of a day: that of a day, or the longest below, or the shortest there is. */
+/** Return the interval of bars that tells most of a day: a day, or the longest below it, or the shortest there is. */
 function dayInterval(intervals) {
   const within = intervals.filter((interval) => interval <= DAY_S);
   return within.length > 0 ? Math.max(...within) : Math.min(...intervals);
@@ -132,7 +132,7 @@ export class Following {
     this.#followTicks();
   }
 
-  /** Look closely at a symbol: all its trades, and its bars of an interval from as far back as there are; null: at none. */
+  /** Look closely at a symbol: all its trades, and its bars of an interval, from the oldest on; null: at none. */
   focus(symbol, interval) {
     const before = this.#focus;
     this.#focus = symbol === null ? null : { symbol, interval };

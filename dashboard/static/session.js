@@ -12,8 +12,8 @@ const OVER = "The token has expired, or is no longer valid.";
 /**
  * Follows a market: `store` gets what comes, `health` counts it. `changed()` is called when the page may have to change.
  *
- * `welcome` is what the server said of itself, `status` what it last said of its feed, `error` what it last refused. `lock`
- * is { reason } while a token is wanted, a new one each time it is asked for, else null.
+ * `welcome` is what the server said of itself, `status` what it last said of its feed, `error` what it last refused.
+ * `lock` is { reason } while a token is wanted, a new one each time it is asked for, else null.
  */
 export class Session {
   welcome = null;
@@ -62,17 +62,17 @@ export class Session {
   }
 
   #interrupted(code) {
-    const wasSaid = this.lock === null || this.#token !== null; // a token that the server knows, and no other answer yet
-    if (code === UNAUTHENTICATED && wasSaid) this.#wantToken(this.lock === null ? OVER : REFUSED);
+    const isUntold = this.lock === null || this.#token !== null; // no error said so before
+    if (code === UNAUTHENTICATED && isUntold) this.#wantToken();
     this.welcome = null;
     this.following.end();
     this.#pings.clear();
     this.#changed();
   }
 
-  #wantToken(reason) {
+  #wantToken() {
     this.#token = null;
-    this.lock = { reason };
+    this.lock = { reason: this.lock === null ? OVER : REFUSED };
   }
 
   #message(bytes) {
@@ -148,7 +148,7 @@ export class Session {
 
   #failed({ code, message }) {
     if (code === "unauthenticated") {
-      this.#wantToken(REFUSED);
+      this.#wantToken();
       return this.connection.leave(UNAUTHENTICATED); // the server is about to: another token is for another connection
     }
     this.error = message;

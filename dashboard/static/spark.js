@@ -73,8 +73,8 @@ export function readColors() {
 }
 
 /**
- * Draw a course into a canvas context of `width` x `height` CSS pixels, in `color`. `reference` (the day's open) is a dotted
- * line where it lies within the course, or NaN.
+ * Draw a course into a canvas context of `width` x `height` CSS pixels, in `color`. `reference` (the day's open) is a
+ * dotted line where it lies within the course, or NaN.
  */
 export function drawSpark(context, { times, prices, length }, width, height, color, reference) {
   context.clearRect(0, 0, width, height);

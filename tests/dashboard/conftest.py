@@ -102,6 +102,13 @@ class Tab:
             assert time.monotonic() < deadline, f"{given}: {found!r} instead of {expected!r}"
             await asyncio.sleep(0.01)
 
+    async def enter(self, token: str) -> None:
+        """Type a token and press Enter, once the page asks for one."""
+        await self.becomes("() => document.getElementById('token-dialog').open", True)
+        await self.becomes("() => document.activeElement.id", "token")
+        await self.page.keyboard.type(token)
+        await self.page.keyboard.press("Enter")
+
     async def attribute(self, selector: str, name: str) -> str | None:
         return await self.page.locator(selector).get_attribute(name)
 

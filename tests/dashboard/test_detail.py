@@ -42,6 +42,7 @@ async def test_every_trade_of_the_chosen_symbol_is_shown_and_its_row_lives_on_th
     await tab.sees("detail-last", "99.50")
 
     await tab.page.hover("#trades")
+    await tab.becomes("() => document.getElementById('paused').hidden", False)
     server.trade("AAPL", "98.00")
     await tab.sees("AAPL last", "98.00")
     assert len(await tab.page.evaluate(TRADES)) == 3

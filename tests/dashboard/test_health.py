@@ -103,6 +103,7 @@ async def test_the_theme_follows_the_system_until_a_person_chooses(serve: Serve,
     back = "() => getComputedStyle(document.body).backgroundColor"
     tab = await open_tab(serve(["AAPL"]).url, color_scheme="light")
     await tab.becomes(back, "rgb(255, 255, 255)")
+    await tab.sees("state-text", "Live")  # the style sheet alone has the right colours: the page is there now, too
 
     await tab.page.emulate_media(color_scheme="dark")
     await tab.becomes(back, "rgb(11, 16, 23)")

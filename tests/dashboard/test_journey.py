@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +19,8 @@ FILLED = """() => {
     return prices.length > 10 && prices.every((price) => /[0-9]/.test(price.textContent));
 }"""
 STATE = "() => document.getElementById('state').dataset.state"
+SYMBOLS_WITH_PRICES = """() => [...document.querySelectorAll("tr[data-symbol]")]
+    .filter((row) => /[0-9]/.test(row.querySelector(".c-last").textContent)).map((row) => row.dataset.symbol).join()"""
 FITS = (
     "() => document.documentElement.scrollWidth <= innerWidth && document.documentElement.scrollHeight <= innerHeight"
 )
@@ -66,6 +70,35 @@ async def test_a_replay_ends_with_the_figures_of_its_file(
     for column, text in shown.items():
         await tab.sees(f"BTC {column}", text)
     await tab.sees("clock", "2024-08-08 10:00:02")
+
+
+async def test_a_token_opens_its_symbols_until_it_is_taken_away(
+    start_server: StartServer, open_tab: OpenTab, tmp_path: Path
+) -> None:
+    tokens = {"some": "some-" + "s" * 40, "every": "every-" + "e" * 40}
+    entries = {
+        name: f'[[token]]\nname = "{name}"\nsha256 = "{sha256(token.encode()).hexdigest()}"\n'
+        for name, token in tokens.items()
+    }
+    file = tmp_path / "tokens.toml"
+    file.write_text(f'{entries["some"]}symbols = ["AA*"]\n{entries["every"]}')
+    feed = ("--feed", "simulated", "--symbols", "AAPL,MSFT", "--rate", "50")
+    server = start_server(*feed, "--token-file", str(file))
+    tab = await open_tab(f"{server.url}#AAPL,MSFT")
+
+    await tab.enter(tokens["some"])
+    await tab.sees("note", "Not for this token: MSFT.")
+    await tab.becomes(SYMBOLS_WITH_PRICES, "AAPL")
+    file.write_text(entries["every"])
+    server.process.send_signal(signal.SIGHUP)
+    await tab.sees("token-reason", "The token has expired, or is no longer valid.")
+    await tab.enter("not-" + tokens["every"])
+    await tab.sees("token-reason", "The server refused this token.")
+    await tab.enter(tokens["every"])
+
+    await tab.becomes(SYMBOLS_WITH_PRICES, "AAPL,MSFT")
+    await tab.becomes(STATE, "live")
+    await tab.becomes("() => document.getElementById('complete').dataset.state", "complete")
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])

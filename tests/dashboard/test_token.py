@@ -10,19 +10,10 @@ OpenTab = Callable[..., Any]
 Until = Callable[..., Any]
 
 ASKS = "() => document.getElementById('token-dialog').open"
-FOCUSED = "() => document.activeElement.id"
 KEPT = """async () => JSON.stringify([
     {...localStorage}, {...sessionStorage}, document.cookie, location.href, document.documentElement.outerHTML,
     document.getElementById("token").value, (await indexedDB.databases()).length, (await caches.keys()).length,
 ])"""
-
-
-async def enter(tab: Any, token: str) -> None:
-    """Type a token and press Enter, as soon as the page asks for one."""
-    await tab.becomes(ASKS, True)
-    await tab.becomes(FOCUSED, "token")
-    await tab.page.keyboard.type(token)
-    await tab.page.keyboard.press("Enter")
 
 
 async def test_a_token_is_asked_for_and_opens_the_market(serve: Serve, open_tab: OpenTab) -> None:
@@ -32,7 +23,7 @@ async def test_a_token_is_asked_for_and_opens_the_market(serve: Serve, open_tab:
     await tab.sees("token-reason", "This server asks for a token.")
     await tab.sees("state-text", "Waiting for a token")
 
-    await enter(tab, "let-me-in")
+    await tab.enter("let-me-in")
 
     await tab.sees("AAPL last", "100.00")
     await tab.sees("state-text", "Live")
@@ -47,7 +38,7 @@ async def test_a_token_is_kept_in_memory_alone(serve: Serve, open_tab: OpenTab, 
     requests: list[str] = []
     tab = await open_tab(server.url)
     tab.page.on("request", lambda request: requests.append(request.url))
-    await enter(tab, "let-me-in")
+    await tab.enter("let-me-in")
     await tab.sees("AAPL last", "100.00")
 
     assert "let-me-in" not in await tab.page.evaluate(KEPT)
@@ -68,12 +59,12 @@ async def test_a_refused_token_is_said_to_be_and_asked_for_again(serve: Serve, o
 
     for attempt in ("wrong", "wrong again"):
         await tab.becomes(ASKS, True)
-        await enter(tab, attempt)
+        await tab.enter(attempt)
         await tab.sees("token-reason", "The server refused this token.")
         assert await tab.page.input_value("#token") == ""
     assert await tab.attribute("#token-reason", "role") == "alert"
     assert await tab.page.evaluate("document.querySelectorAll('tr[data-symbol]').length") == 0
-    await enter(tab, "right")
+    await tab.enter("right")
 
     await tab.sees("AAPL last", "100.00")
     assert [each["token"] for each in server.commands if each["op"] == "auth"] == ["wrong", "wrong again", "right"]
@@ -85,7 +76,7 @@ async def test_a_token_that_ends_while_the_page_runs_is_replaced_and_no_row_is_l
     server = serve(["AAPL"], tokens=["first"])
     server.trade("AAPL", "100.00")
     tab = await open_tab(server.url)
-    await enter(tab, "first")
+    await tab.enter("first")
     await tab.sees("AAPL last", "100.00")
     await until(lambda: server.is_followed)
 
@@ -97,7 +88,7 @@ async def test_a_token_that_ends_while_the_page_runs_is_replaced_and_no_row_is_l
     await until(lambda: not server.connections)
     server.trade("AAPL", "101.00")
     server.trade("AAPL", "102.00")
-    await enter(tab, "second")
+    await tab.enter("second")
 
     await tab.sees("AAPL last", "102.00")
     await tab.sees("AAPL volume", "300")
@@ -124,7 +115,7 @@ async def test_the_dialog_can_be_put_off_and_waits_for_as_long_as_it_takes(
     await tab.page.click("#token-later")
     await tab.becomes(ASKS, False)
     await tab.page.click("#retry")
-    await enter(tab, "let-me-in")
+    await tab.enter("let-me-in")
 
     await tab.sees("AAPL last", "100.00")
     assert server.accepted == 2
