@@ -17,7 +17,7 @@ from unittest import mock
 import pyarrow as pa
 import pytest
 
-from tests.journal.stage import EPOCH, INSTRUMENTS, SERIES, Stage, rows_of, seen
+from tests.journal.stage import EPOCH, INSTRUMENTS, SERIES, Killed, Stage, killed_after, rows_of, seen
 from ticker.clock import ManualClock
 from ticker.feed import Feed, Replay
 from ticker.journal import JournalError
@@ -241,6 +241,41 @@ def test_a_torn_tail_is_told_and_what_is_left_can_be_read_by_others(tmp_path: Pa
         assert stream.read_all().column("price").to_pylist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("size", "is_killed_again"), [(0, False), (10, False), (27, True), (300, True)])
+def test_a_segment_that_was_killed_while_it_began_is_as_if_it_had_never_been(
+    tmp_path: Path, size: int, is_killed_again: bool, caplog: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traded(tmp_path).kill()
+    monkeypatch.setattr(Folder, "_take_lock", mock.Mock())  # which the system takes from a process that was killed
+    with killed_after(size), pytest.raises(Killed):
+        Stage(tmp_path)
+    if is_killed_again:  # when it has removed one file of those that are left
+        left, real = [False, True], Path.unlink
+        monkeypatch.setattr(Path, "unlink", lambda path, missing_ok: real(path) if left.pop() else _be_killed())
+        with pytest.raises(Killed):
+            Stage(tmp_path)
+        monkeypatch.setattr(Path, "unlink", real)
+
+    stage = Stage(tmp_path)
+
+    assert has_gone_on(stage)
+    assert Folder(tmp_path).numbers == [1, 2]
+    assert caplog.text == ""
+
+
+def _be_killed() -> None:
+    raise Killed
+
+
+def test_files_that_cannot_be_read_are_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    traded(tmp_path).kill()
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES), "00000001.commits")
+    monkeypatch.setattr(Path, "read_bytes", mock.Mock(side_effect=denied))
+
+    with pytest.raises(JournalError, match=r"cannot be read \(Permission denied: 00000001.commits\)"):
+        Stage(tmp_path)
+
+
 # A full disk
 
 
@@ -264,7 +299,11 @@ def test_a_full_disk_ends_the_journal_and_not_the_server(
 
 
 def test_after_a_full_disk_a_new_epoch_begins(
-    tmp_path: Path, full_disk: Callable[[int], None], errors: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    full_disk: Callable[[int], None],
+    errors: list[logging.LogRecord],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Logs,
 ) -> None:
     stage = traded(tmp_path)
     full_disk(0)
@@ -273,7 +312,14 @@ def test_after_a_full_disk_a_new_epoch_begins(
     monkeypatch.undo()
     errors.clear()
 
-    assert not has_gone_on(Stage(tmp_path))
+    stage = Stage(tmp_path)
+    assert not has_gone_on(stage)
+    stage.trade("AAPL", 5)
+    stage.kill()
+    caplog.clear()
+
+    assert has_gone_on(Stage(tmp_path))
+    assert caplog.text == "", "an epoch that is over is no damage"
 
 
 def test_after_a_full_disk_a_new_epoch_begins_even_where_its_first_line_cannot_be_written_over(

@@ -78,10 +78,11 @@ class Folder:
             sizes[number] += path.stat().st_size
         return sizes
 
-    def remove(self, number: int) -> None:
-        """Delete a segment; first its commits, so that a half of it is never taken for a whole."""
+    def remove(self, number: int, *, is_unborn: bool = False) -> None:
+        """Delete a segment; first its commits, so that a half of it is never taken for a whole. Those of one that never
+        had a flush go last: without them it would seem to have had some."""
         paths = [path for each, path in self._files() if each == number]
-        for path in sorted(paths, key=lambda path: path.suffix != ".commits"):
+        for path in sorted(paths, key=lambda path: (path.suffix != ".commits") != is_unborn):
             path.unlink(missing_ok=True)
 
     def commits(self, number: int) -> Path:

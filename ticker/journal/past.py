@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from ticker.columns import Array
 from ticker.feed import Feed
+from ticker.journal import JournalError
 from ticker.journal.boot import boot_id
 from ticker.journal.folder import Folder
 from ticker.journal.ledger import End, Flush, Head, Ledger, Piece, read
@@ -99,7 +100,8 @@ class Past:
 
 
 def recall(folder: Folder, feed: Feed, series: Sequence[Series], instruments: Sequence[Instrument]) -> Past | None:
-    """Return what a feed goes on from; None where a new epoch begins, which is logged if there was another."""
+    """Return what a feed goes on from; None where a new epoch begins, which is logged if there was another. Raises
+    JournalError if its files cannot be read at all."""
     try:
         past = find(folder)
         if past is not None:
@@ -107,6 +109,8 @@ def recall(folder: Folder, feed: Feed, series: Sequence[Series], instruments: Se
     except Lost as reason:
         log.warning("journal: a new epoch begins, since the one that was cannot go on: %s", reason)
         return None
+    except OSError as error:
+        raise JournalError(f"journal {folder.path}: cannot be read ({error.strerror}: {error.filename})") from None
     return past
 
 
@@ -114,7 +118,7 @@ def find(folder: Folder) -> Past | None:
     """Return what can be gone on from, with torn tails cut off; None if there is nothing. Raises Lost."""
     numbers = folder.numbers
     while numbers and _is_unborn(folder, numbers[-1]):
-        folder.remove(numbers.pop())
+        folder.remove(numbers.pop(), is_unborn=True)
     if not numbers:
         return None
     newest = _written(folder, numbers[-1])
@@ -125,7 +129,7 @@ def find(folder: Folder) -> Past | None:
     for number in reversed(numbers[:-1]):
         try:
             older = _written(folder, number)
-            if older.head.epoch != newest.head.epoch:
+            if older.head.epoch != newest.head.epoch or older.ledger.has_ended:
                 break
             if older.ledger.damage or older.ledger.torn or older.ledger.flushes != segments[0].head.flushes:
                 raise Lost("flushes are missing at its end")
@@ -157,8 +161,6 @@ def _written(folder: Folder, number: int) -> Written:
         raise Lost(
             f"the commits of segment {number} are not there: its disk was full, or somebody removed them"
         ) from None
-    if ledger.has_ended:
-        raise Lost("it could not be written any more, by a full disk perhaps, and the server went on without")
     if not ledger.records:
         raise Lost(f"segment {number} is damaged: {ledger.damage}")
     return Written(number, ledger, folder.files(number, tuple(Series(*each) for each in ledger.head.series)))
@@ -166,6 +168,8 @@ def _written(folder: Folder, number: int) -> Written:
 
 def _trust(ledger: Ledger) -> None:
     """Raise Lost unless a ledger has everything that was offered."""
+    if ledger.has_ended:
+        raise Lost("it could not be written any more, by a full disk perhaps, and the server went on without")
     head, boot = ledger.head, boot_id()
     is_same_boot = head.boot == boot != ""
     if not (is_same_boot or head.is_synced or isinstance(ledger.records[-1], End)):
