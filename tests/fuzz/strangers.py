@@ -32,7 +32,7 @@ ANSWERS = {"subscribed", "unsubscribed", "symbols", "pong", "authenticated", "er
 UNASKED = {"welcome", "channel", "status", "heartbeat", "gap", "goodbye"}
 ERRORS = {"bad_request", "unknown_op", "unknown_kind", "unknown_mode", "unauthenticated", "limit"}
 """Section 10 of the page."""
-CLOSES = {1001, 1002, 1007, 1009, 4000, 4001, 4008, 4029}
+CLOSES = {1001, 1002, 1007, 1008, 1009, 4000, 4001, 4008, 4029}
 """Section 9 of the page."""
 ALPACA_ERRORS = {
     400: "invalid syntax",
