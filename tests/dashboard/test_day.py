@@ -64,7 +64,7 @@ async def test_a_page_sleeps_through_a_night_and_is_no_larger_in_the_morning(
     for hour in (4, 8, 12, 16):
         accepted = server.accepted
         server.let_pass(hours=4)
-        await tab.page.clock.fast_forward(4 * HOUR_MS)  # nothing was heard for so long: the connection is taken for dead
+        await tab.page.clock.fast_forward(4 * HOUR_MS)  # a silence that long is a dead connection
         await until(lambda accepted=accepted: server.accepted > accepted)
         await fill_tape(server, until)
         server.trade("AAPL", f"{100 + hour}.00")
