@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.alpaca_wire import AlpacaWire
 from tests.rig import AAPL, MSFT, HandFeed, running
 from tests.wire import Wire, is_data, kind_of
 from ticker import intake
@@ -61,6 +62,25 @@ async def test_a_client_that_leaves_is_waited_for_again(until: Any) -> None:
             await another.subscribe(["*"])
             await clock.advance(0.6)
             await waiting
+
+
+async def test_a_client_of_the_test_stream_is_none_to_begin_for() -> None:
+    feed, clock = HandFeed(), ManualClock()
+    async with (
+        running(feed, clock) as url,
+        await AlpacaWire.open(url, "/v2/test") as tester,
+        await Wire.open(url) as wire,
+    ):
+        waiting = asyncio.create_task(feed.emit.subscribers(1))
+        await tester.log_in()
+        await tester.ask(action="subscribe", trades=["FAKEPACA"])
+        await clock.advance(5)
+        assert not waiting.done()
+
+        await wire.subscribe(["AAPL"])
+        await tester.ask(action="subscribe", trades=["FAKEPACA"])  # nor does it hold anybody up
+        await clock.advance(0.6)
+        await waiting
 
 
 async def test_nobody_to_wait_for_is_no_wait() -> None:

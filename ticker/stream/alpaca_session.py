@@ -90,6 +90,11 @@ class AlpacaSession:
         accounts.greet(guest.peer)
 
     @property
+    def market(self) -> Market:
+        """The market whose rows it is for: the feed's, or that of the test stream."""
+        return self._endpoint.market
+
+    @property
     def closing(self) -> CloseCode | None:
         return self._closing
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ticker.protocol.messages import CloseCode
+from ticker.stream.market import Market
 from ticker.stream.outbox import Outbox
 
 
@@ -29,6 +30,11 @@ class Conversation(Protocol):
     outbox: Outbox
     spoke_s: float
     """When the last command came."""
+
+    @property
+    def market(self) -> Market:
+        """The market whose rows it is for."""
+        ...
 
     @property
     def subscriptions(self) -> Listening: ...

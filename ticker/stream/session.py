@@ -106,6 +106,11 @@ class Session:
             self._part(CloseCode.LIMIT, "the token has all the connections that it may have")
 
     @property
+    def market(self) -> Market:
+        """The market whose rows it is for."""
+        return self._market
+
+    @property
     def closing(self) -> CloseCode | None:
         """Why the connection has to end once what waits is sent; None while it goes on. Setting it is the end of the
         subscriptions, so that nothing more comes to wait."""
