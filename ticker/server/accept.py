@@ -19,7 +19,9 @@ except ImportError:  # Windows has no such limit
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 128
+AT_ONCE = 16
+"""Connections that are accepted before others get a turn. Each brings a handshake, a command and what it missed, some
+2 ms together: when thousands come back at once, that is how long the loop is away."""
 PAUSE_S = 0.5
 RESERVED = 16
 """Descriptors that clients don't get: a feed must be able to connect again and to open its next file, and even a module
