@@ -122,6 +122,8 @@ class Node:
         for task in self._tasks:
             task.add_done_callback(_tell_failure)
         self._loop_watch.start()
+        if settings.trusted_proxy and not self._gate.is_required and not settings.no_auth:
+            log.warning("whoever comes by the proxy is asked for no token: set --token-file, or --no-auth to say so")
         return self._server.url
 
     async def stop(self) -> None:

@@ -171,3 +171,18 @@ async def test_a_client_behind_a_trusted_proxy_that_ends_tls_gets_the_stream_fro
         assert (await Wire.open(url, headers=said)).status == 403
         _, headers, _ = await fetch(url, "/", headers=said)
         assert "strict-transport-security" not in headers
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_told"),
+    [
+        ({"trusted_proxy": "127.0.0.1"}, True),
+        ({"trusted_proxy": "127.0.0.1", "no_auth": True}, False),
+        ({}, False),
+    ],
+)
+async def test_a_proxy_without_tokens_is_a_warning_since_it_lets_others_in(
+    settings: dict[str, Any], is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(HandFeed(), **settings):
+        assert any("--token-file" in record.getMessage() for record in caplog.records) is is_told
