@@ -104,9 +104,11 @@ def test_the_next_expiry_is_the_earliest_and_never_told_too_early() -> None:
 
 
 def test_a_bad_reread_is_one_line_and_the_other_sources_are_read_all_the_same(
-    errors: list[logging.LogRecord],
+    errors: list[logging.LogRecord], caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
+        summary = "broken"
+
         def authenticate(self, token: str, now_s: float) -> None:
             return None
 
@@ -121,10 +123,12 @@ def test_a_bad_reread_is_one_line_and_the_other_sources_are_read_all_the_same(
     grant = gate.authenticate(FIRST)
 
     entries.clear()
-    gate.reload()
+    with caplog.at_level(logging.INFO):
+        gate.reload()
 
     assert [record.getMessage() for record in errors] == [
         "not read again, what was known stays: tokens.toml: token 1: sha256: missing"
     ]
     errors.clear()
+    assert caplog.messages[1:] == ["read again: 0 tokens of the environment"]
     assert gate.renewed(grant) is None

@@ -99,6 +99,8 @@ class Gate:
                 source.reload()
             except AccessError as error:
                 log.error("not read again, what was known stays: %s", error)
+            else:
+                log.info("read again: %s", source.summary)
 
     def _note(self, grant: Grant) -> None:
         """Remember when it ends, to a quarter of a second: there are only so many of them."""

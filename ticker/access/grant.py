@@ -10,6 +10,11 @@ from ticker.access.principal import ANYONE, Principal
 class Source(Protocol):
     """Something that knows tokens: a file of them, or a key that they are signed with."""
 
+    @property
+    def summary(self) -> str:
+        """What it is, for the log."""
+        ...
+
     def authenticate(self, token: str, now_s: float) -> Grant | None:
         """Return what a token gives, None for one that isn't of this source. Raises BadToken."""
         ...

@@ -49,6 +49,10 @@ class JwtKeys:
         self._proofs: Mapping[str | None, str] = {}
         self.reload()
 
+    @property
+    def summary(self) -> str:
+        return f"{len(self._keys)} key{'s' * (len(self._keys) != 1)} of {self._path}"
+
     def reload(self) -> None:
         try:
             keys = _read(Path(self._path).read_bytes(), self._algorithm)

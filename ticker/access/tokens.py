@@ -42,18 +42,24 @@ class Entry(NamedTuple):
 class Tokens:
     """The tokens that `load` returns, asked again by `reload`. Raises AccessError."""
 
-    def __init__(self, load: Callable[[], Iterable[Entry]]) -> None:
+    def __init__(self, load: Callable[[], Iterable[Entry]], where: str = "the environment") -> None:
+        """Load them. `where` they are from is for the log."""
         self._load = load
+        self._where = where
         self._grants: dict[str, Grant] = {}
         self.reload()
 
     @classmethod
     def of_file(cls, path: str) -> Tokens:
         """Return those of a token file. Raises AccessError."""
-        return cls(partial(read_token_file, path))
+        return cls(partial(read_token_file, path), path)
 
     def __len__(self) -> int:
         return len(self._grants)
+
+    @property
+    def summary(self) -> str:
+        return f"{len(self)} token{'s' * (len(self) != 1)} of {self._where}"
 
     def authenticate(self, token: str, now_s: float) -> Grant | None:
         """Return what a token gives. All hashes are compared, so that the time it takes says nothing."""
