@@ -328,3 +328,18 @@ def test_the_intervals_are_those_that_can_be_had(
     assert [series for series in series_of(feed) if series.kind == "bars"] == [
         Series("bars", interval_s) for interval_s in intervals
     ]
+
+
+async def test_clients_are_told_when_every_row_of_the_feed_is_refused() -> None:
+    feed, clock = HandFeed(), ManualClock()
+    async with running(feed, clock, stall_s=5) as url, await Wire.open(url) as wire:
+        await wire.subscribe(["AAPL"])
+        states = []
+        for price in [0] * 8 + [1] * 3:
+            feed.trades(("AAPL", 0, price, 1))
+            await clock.advance(1)
+        while len(states) < 3:
+            message = await wire.receive()
+            states += [message["state"]] if kind_of(message) == "status" else []
+
+        assert states == ["live", "stalled", "live"]

@@ -594,3 +594,77 @@ async def test_a_feed_that_swallows_its_cancellation_is_still_heard_until_it_ret
     await asyncio.wait({stage.running})
 
     assert stage.feed.started == 1
+
+
+async def test_a_feed_of_which_every_row_is_refused_is_stalled_until_one_is_taken(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    taken, refused, are_good = 3, 0, False
+    clock, states = ManualClock(), list[str]()
+
+    async def beat(emit: Emit) -> None:
+        nonlocal taken, refused
+        while True:
+            emit(trades())
+            emit.time(1)
+            taken, refused = taken + are_good, refused + (not are_good)
+            await clock.sleep(1)
+
+    supervisor = Supervisor(Scripted(beat), Door([]), clock, STALL_S, states.append, rows=lambda: (taken, refused))
+    running = asyncio.create_task(supervisor.run())
+    await clock.advance(29)
+    assert states == ["live"]
+
+    await clock.advance(40)
+    assert states == ["live", "stalled"]
+    assert [message for message in caplog.messages if "stalled" in message] == [
+        "feed scripted is stalled: every row was refused for 30 s"
+    ]
+
+    are_good = True
+    await clock.advance(3)
+    assert states == ["live", "stalled", "live"]
+
+    are_good = False
+    await clock.advance(29)
+    assert states == ["live", "stalled", "live"]
+    await clock.advance(40)
+    assert states == ["live", "stalled", "live", "stalled"]
+    running.cancel()
+    await asyncio.wait({running})
+
+
+async def test_some_rows_that_are_refused_are_no_stall() -> None:
+    taken, refused = 0, 0
+    clock, states = ManualClock(), list[str]()
+
+    async def beat(emit: Emit) -> None:
+        nonlocal taken, refused
+        while True:
+            emit(trades())
+            refused += 5
+            if refused % 100 == 0:  # every twenty seconds
+                taken += 1
+            await clock.sleep(1)
+
+    supervisor = Supervisor(Scripted(beat), Door([]), clock, STALL_S, states.append, rows=lambda: (taken, refused))
+    running = asyncio.create_task(supervisor.run())
+    await clock.advance(300)
+
+    assert states == ["live"]
+    running.cancel()
+    await asyncio.wait({running})
+
+
+async def test_rows_that_wait_for_their_flush_are_no_stall() -> None:
+    stage: Stage
+
+    async def beat(emit: Emit) -> None:
+        while True:
+            emit(trades())
+            await stage.clock.sleep(1)
+
+    stage = Stage(beat)
+    await stage.clock.advance(300)
+
+    assert stage.states == ["live"]

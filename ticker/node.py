@@ -92,7 +92,9 @@ class Node:
         self._assemble(await prepared(self._feed))
         settings = self._settings
         pages = dashboard.files()
-        supervisor = Supervisor(self._feed, self._intake, self._clock, settings.stall_s, self._change_state)
+        supervisor = Supervisor(
+            self._feed, self._intake, self._clock, settings.stall_s, self._change_state, rows=self._count_rows
+        )
         self._watch_over(supervisor)
         more = [*self._alpaca.routes(), *alpaca_rest.routes(self._alpaca)]
         more += [*self._metrics.routes(), *self._readiness.routes()]
@@ -289,6 +291,10 @@ class Node:
 
     def _monotonic_us(self) -> int:
         return round(self._clock.monotonic() * 1e6)
+
+    def _count_rows(self) -> tuple[int, int]:
+        """Return how many rows of the feed were taken so far, and how many refused."""
+        return self._batcher.rows, self._batcher.refusals.counts.total()
 
     def _serve_all(self) -> None:
         """Serve all that can take more, and those of mode `conflated` though their interval has not ended."""

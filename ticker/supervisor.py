@@ -32,6 +32,9 @@ class Supervisor:
     asks a slow source every ten minutes would never get as far as its first answer if it were cancelled after five. A
     feed that can tell a dead connection raises, and is restarted.
 
+    One that emits nothing but rows that are refused for `stall_s` is stalled, too, until one is taken: `rows` returns
+    how many were taken so far, and how many refused.
+
     `on_state` is called with each new state, in the loop. `jitter` returns fractions below 1.
     """
 
@@ -43,6 +46,7 @@ class Supervisor:
         stall_s: float,
         on_state: Callable[[str], None],
         *,
+        rows: Callable[[], tuple[int, int]] = lambda: (0, 0),
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._feed = feed
@@ -50,6 +54,7 @@ class Supervisor:
         self._clock = clock
         self._stall_s = stall_s
         self._on_state = on_state
+        self._rows = rows
         self._jitter = jitter
         self._troubles = _Troubles(feed.name)
         self.state = "waiting"
@@ -60,7 +65,7 @@ class Supervisor:
         """Run the feed until it has ended or failed for good. Cancel it to stop."""
         failures = 0
         while True:
-            life = _Life(self._clock, self._change)
+            life = _Life(self._clock, self._change, self._rows)
             watch = asyncio.create_task(self._watch(life))
             try:
                 await _awaitable(self._feed.run(_Watched(self._emit, life, self._feed.name)))
@@ -94,12 +99,15 @@ class Supervisor:
         self._change(state)
 
     async def _watch(self, life: _Life) -> None:
-        """Change the state to `stalled` whenever the feed was silent for too long; its next sign of life ends that."""
+        """Change the state to `stalled` whenever the feed was silent for too long, or all of it refused; its next sign
+        of life, or good row, ends that."""
         while True:
-            rest_s = self._stall_s - life.silent_s
+            silent_s, barren_s = life.silent_s, life.barren_s
+            rest_s = self._stall_s - max(silent_s, barren_s)
             if rest_s <= 0 and not life.is_stalled:
-                life.is_stalled = True
-                log.warning("feed %s is stalled: not a sign of life for %g s", self._feed.name, self._stall_s)
+                life.is_stalled, life.is_barren = True, barren_s > silent_s
+                why = "every row was refused" if life.is_barren else "not a sign of life"
+                log.warning("feed %s is stalled: %s for %g s", self._feed.name, why, self._stall_s)
                 self._change("stalled")
             await self._clock.sleep(rest_s if rest_s > 0 else self._stall_s)
 
@@ -120,19 +128,40 @@ class Supervisor:
 class _Life:
     """What is known of one run of the feed: when it last gave a sign, since when it is live."""
 
-    def __init__(self, clock: Clock, change: Callable[[str], None]) -> None:
+    def __init__(self, clock: Clock, change: Callable[[str], None], rows: Callable[[], tuple[int, int]]) -> None:
         self._clock = clock
         self._change = change
+        self._rows = rows
+        self._taken, self._refused = rows()
+        self._ticks_since: float | None = None
+        """When the first ticks came after those that were taken last."""
         self._last_sign = clock.monotonic()
         self._live_since: float | None = None
         self.waits = 0
         """How many waits for clients the feed is in, which is no silence."""
         self.is_stalled = False
+        self.is_barren = False
+        """Whether it is stalled because every row was refused."""
         self.is_over = False
 
     @property
     def silent_s(self) -> float:
         return 0.0 if self.waits else self._clock.monotonic() - self._last_sign
+
+    @property
+    def barren_s(self) -> float:
+        """For how long it has emitted rows of which none was taken and some were refused."""
+        if self._has_good_rows() or self._ticks_since is None or self.waits or self._rows()[1] == self._refused:
+            return 0.0
+        return self._clock.monotonic() - self._ticks_since
+
+    def _has_good_rows(self) -> bool:
+        """Tell whether rows were taken since this was asked last."""
+        taken, refused = self._rows()
+        if taken == self._taken:
+            return False
+        self._taken, self._refused, self._ticks_since = taken, refused, None
+        return True
 
     @property
     def live_s(self) -> float:
@@ -141,12 +170,16 @@ class _Life:
     def sign(self, ticks: bool = False) -> None:
         """Note a sign of life, which may be the first ticks or the end of a silence."""
         self._last_sign = self._clock.monotonic()
+        if ticks and self._ticks_since is None:
+            self._ticks_since = self._last_sign
         first = ticks and self._live_since is None
         if self.is_over or not (first or self.is_stalled):
             return
+        if self.is_barren and not self._has_good_rows():
+            return
         if first:
             self._live_since = self._last_sign
-        self.is_stalled = False
+        self.is_stalled = self.is_barren = False
         self._change("waiting" if self._live_since is None else "live")
 
 
