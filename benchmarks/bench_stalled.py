@@ -5,12 +5,13 @@
 
 All have 20 of 500 symbols of their own choice in mode `all`; 100,000 ticks a second come in. Compared are the healthy
 ones' p99 from feed to client (the batching window included) and the server's peak of resident memory, with and without
-the others. Without them half of the time is enough.
+the others, and what is left of it when they have gone. Without them half of the time is enough.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -21,6 +22,8 @@ from harness import Clients, Server, choices, running, subscribe
 from feeds.simulated_symbols import made_up
 
 SYMBOLS, EACH = 500, 20
+GONE_S = 5.0
+"""From the end of the stalled ones until the memory is looked at again."""
 
 
 def measure(args: argparse.Namespace, stalled: int, seconds: float) -> Measured:
@@ -32,8 +35,9 @@ def measure(args: argparse.Namespace, stalled: int, seconds: float) -> Measured:
     with ExitStack() as stack:
         server = stack.enter_context(running(Server.of_ours("--feed", "simulated", *options)))
         healthy = stack.enter_context(running(Clients(server.port, commands[: args.clients])))
+        others = stack.enter_context(ExitStack())
         if stalled:
-            stack.enter_context(running(Clients(server.port, commands[args.clients :], answers=-1)))
+            others.enter_context(running(Clients(server.port, commands[args.clients :], answers=-1)))
         time.sleep(1)
         healthy.start()
         cpu_s, peak, ends_s = server.cpu_s, 0, time.monotonic() + seconds
@@ -42,11 +46,19 @@ def measure(args: argparse.Namespace, stalled: int, seconds: float) -> Measured:
             peak = max(peak, server.resident_kib)
         cpu_s = server.cpu_s - cpu_s
         counted = healthy.count()
+        kept = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        others.close()
+        time.sleep(GONE_S)
+        kept -= len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        left = server.resident_kib
     return {
         **counted,
+        "closed": stalled - kept,
+        "left_mib": left / 1024,
         "peak_mib": peak / 1024,
         "cpu_share": cpu_s / counted["seconds"],
         "shown": f"p50 {counted['p50_ms']:.1f}, p99 {counted['p99_ms']:.1f} ms, peak {peak / 1024:.0f} MiB, "
+        f"{left / 1024:.0f} when they have gone, {stalled - kept} were closed, "
         f"{cpu_s / counted['seconds']:.0%} of a core",
     }
 
@@ -60,11 +72,14 @@ def run(args: argparse.Namespace) -> None:
     turns = take_turns(contenders, args.rounds)
     pairs = zip(turns.values("with", "peak_mib"), turns.values("without", "peak_mib"), strict=False)
     more_kib = [(with_them - without) * 1024 / args.stalled for with_them, without in pairs]
+    left = zip(turns.values("with", "left_mib"), turns.values("without", "left_mib"), strict=False)
+    left_kib = [(with_them - without) * 1024 / args.stalled for with_them, without in left]
     who = f"{args.clients:,} healthy and {args.stalled:,} clients that never read, {args.seconds:g} s"
     figures = [
         Figure("j", f"{who}: healthy p99", "of that without", turns.ratios("with", "without", "p99_ms"),
                must=1.2, more_is_better=False),
         Figure("j", f"{who}: memory for each stalled", "KiB", more_kib, must=64, aim=32, more_is_better=False),
+        Figure("j", f"{who}: of it {GONE_S:g} s after they have gone", "KiB", left_kib, more_is_better=False),
     ]  # fmt: skip
     save(args.save, figures, vars(args), turns, measured=turns.measured)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from contenders import LIBRARIES, LIMIT
@@ -15,15 +15,18 @@ from figures import PUBLISHED, number
 from harness import HERE, median
 
 ORDER = ("send", "fanout", "latency", "memory", "connections", "wire", "encoding", "replay", "stalled", "soak")
+TRIALS = ("order", "cut", "kill", "herd", "trickle", "churn", "fuzz")
+"""The trials of soak/, whose results are soak_NAME.json."""
 README = HERE / "README.md"
 BEGIN, END = "<!-- table -->", "<!-- /table -->"
+BEGIN_SOAK, END_SOAK = "<!-- soak -->", "<!-- /soak -->"
 CLOSE = 0.03
 """A peer that is ahead by less than this share is level with us: rounds differ by more."""
 
 
-def results() -> list[dict[str, Any]]:
+def results(names: Iterable[str] = ORDER) -> list[dict[str, Any]]:
     """Return what the benchmarks have written, in the table's order."""
-    paths = [PUBLISHED / f"{name}.json" for name in ORDER]
+    paths = [PUBLISHED / f"{name}.json" for name in names]
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
@@ -36,6 +39,28 @@ def table(all_results: Sequence[dict[str, Any]]) -> str:
     for result in all_results:
         lines += [_row(figure) for figure in result["figures"]]
     return "\n".join([*lines, "", *_notes(all_results)])
+
+
+def trials(all_results: Sequence[dict[str, Any]]) -> str:
+    """Return the table of the trials as Markdown."""
+    lines = ["| | Trial | To show | Measured | Script | On |", "| --- | --- | --- | --- | --- | --- |"]
+    for result in all_results:
+        name = result["benchmark"].removeprefix("soak_")
+        script, when = f"[soak/{name}.py](soak/{name}.py)", f"{result['when'][:10]}, {result['machine']['commit']}"
+        lines += [_trial_row(figure, script, when) for figure in result["figures"]]
+    return "\n".join(lines)
+
+
+def _trial_row(figure: dict[str, Any], script: str, when: str) -> str:
+    must = "" if figure["must"] is None else f"at most {number(figure['must'])}"
+    value = "not measured"
+    if figure["value"] is not None:
+        low, high = number(figure["low"]), number(figure["high"])
+        value = f"**{number(figure['value'])}** {figure['unit']}".strip() + (
+            f" ({low} to {high})" if low != high else ""
+        )
+    missed = " **not reached**" if figure["reaches"] == "nothing" else ""
+    return f"| {figure['key']} | {figure['what']} | {must} | {value}{missed} | {script} | {when} |"
 
 
 def _row(figure: dict[str, Any]) -> str:
@@ -83,10 +108,15 @@ def _notes(all_results: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def rewrite() -> None:
-    """Put the table between the markers of the README."""
-    before, _, rest = README.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}\n\n{table(results())}\n\n{END}{after}")
+    """Put the tables between the markers of the README."""
+    page = _replaced(README.read_text(), BEGIN, END, table(results()))
+    soak = trials(results(f"soak_{name}" for name in TRIALS))
+    README.write_text(_replaced(page, BEGIN_SOAK, END_SOAK, soak))
+
+
+def _replaced(page: str, begin: str, end: str, text: str) -> str:
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}" if rest else page
 
 
 class Bar(NamedTuple):

@@ -1,4 +1,4 @@
-"""o) 5,000 clients are cut at once, and all come back at once: how long does it take, and does the server stay awake?
+"""n) 5,000 clients are cut at once, and all come back at once: how long does it take, and does the server stay awake?
 
     python benchmarks/soak/herd.py                  5,000 clients
     python benchmarks/soak/herd.py --clients 100    as CI does it
@@ -275,7 +275,7 @@ def run(args: argparse.Namespace) -> None:
     turns = take_turns({"herd": partial(measure, args)}, args.rounds)
     what = f"{args.clients:,} clients cut at once, all resume"
     figures = [
-        Figure("o", f"{what}: {words}", unit, turns.values("herd", name), must=must, more_is_better=False)
+        Figure("n", f"{what}: {words}", unit, turns.values("herd", name), must=must, more_is_better=False)
         for name, words, unit, must in (
             ("back95_s", "95 % back", "s", 10),
             ("missed", "gaps", "rows", 0),

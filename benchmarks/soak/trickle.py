@@ -1,4 +1,4 @@
-"""m) Is what a client gets in mode `conflated` fresh, however slowly it reads?
+"""o) Is what a client gets in mode `conflated` fresh, however slowly it reads?
 
     python benchmarks/soak/trickle.py                two minutes
     python benchmarks/soak/trickle.py --seconds 10   a short one
@@ -175,9 +175,9 @@ def run(args: argparse.Namespace) -> None:
     turns = take_turns({"trickle": partial(measure, args)}, args.rounds)
     what = f"readers of 1 and 16 KiB/s in `conflated`, {args.seconds:g} s"
     figures = [
-        Figure("m", f"{what}: oldest update when it is handed to the kernel", "s", turns.values("trickle", "oldest_s"),
+        Figure("o", f"{what}: oldest update when it is handed to the kernel", "s", turns.values("trickle", "oldest_s"),
                must=2, more_is_better=False),
-        Figure("m", f"{what}: wrong, missing or out of order", "violations", turns.values("trickle", "violations"),
+        Figure("o", f"{what}: wrong, missing or out of order", "violations", turns.values("trickle", "violations"),
                must=0, more_is_better=False),
     ]  # fmt: skip
     save("soak_trickle", figures, vars(args), turns, measured=turns.measured)
