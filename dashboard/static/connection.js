@@ -74,7 +74,7 @@ export class Connection {
 
   /** Send a command, a map. What is sent while there is no connection is lost: whoever `opened` tells says it anew. */
   send(command) {
-    if (this.state === "open") this.#socket.send(encode(command));
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(encode(command));
   }
 
   /** Come back at once, if only waiting for it. */

@@ -111,6 +111,7 @@ const grid = new Grid(scroller, byId("grid"), {
   built: (columns) => {
     controls.paintColumns(columns);
     grid.markSorted(listing.column, listing.descending);
+    changed(); // its rows are new, and empty
   },
   select: (symbol, isMeant) => {
     grid.select(symbol);

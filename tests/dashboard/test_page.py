@@ -12,6 +12,10 @@ Until = Callable[..., Any]
 VALUE = "tr[data-symbol='AAPL'] .c-last .value"
 ARROW_AND_ANIMATION = "e => [getComputedStyle(e, '::before').content, getComputedStyle(e).animationName]"
 
+IS_CUT_OFF = """([symbol]) => {
+    const cell = document.querySelector(`tr[data-symbol=${symbol}] .c-last`);
+    return cell === null || cell.scrollWidth > cell.clientWidth;
+}"""
 INK = """() => {
     const canvas = document.querySelector("tr[data-symbol=AAPL] canvas");
     const drawn = canvas?.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data ?? [];
@@ -81,10 +85,7 @@ async def test_a_price_is_shown_with_every_digit(serve: Serve, open_tab: OpenTab
 
     for symbol, (_, shown, _) in prices.items():
         await tab.sees(f"{symbol} last", shown)
-        cut_off = await tab.page.evaluate(
-            "s => (c => c.scrollWidth > c.clientWidth)(document.querySelector(`tr[data-symbol=${s}] .c-last`))", symbol
-        )
-        assert not cut_off
+        await tab.becomes(IS_CUT_OFF, symbol, False)
 
 
 async def test_a_new_price_flashes_up_or_down_and_leaves_an_arrow(serve: Serve, open_tab: OpenTab) -> None:
@@ -193,6 +194,7 @@ async def test_what_the_feed_does_is_said_and_announced(serve: Serve, open_tab: 
 
     states = {"stalled": "Feed is silent", "failed": "Feed has failed", "ended": "Feed has ended", "live": "Live"}
     for state, text in states.items():
+        server.state = state  # which it says behind each `subscribed`, too
         server.say({"type": "status", "state": state, "clock": None})
 
         await tab.sees("state-text", text)
