@@ -6,7 +6,7 @@
 They end in every way there is (see ENDS), after a time by chance, in both dialects; a neighbour that stays keeps a
 ledger of all. After a time for what is needed only once, and again in the end, when all have gone, the server's memory
 is taken (the allocator told to give back what it can), its descriptors, its tasks, and its objects of our and Tornado's
-classes, but for those that hold rows, of which the history decides.
+classes, but for those that do not belong to a client.
 """
 
 from __future__ import annotations
@@ -52,7 +52,16 @@ ENDS = {
     "in the handshake, rst": "resets there",
     "nothing": "connects and goes",
 }
-ROWS = ("ticker.columns.", "ticker.summary.", "ticker.stream.shelf.", "ticker.stream.tables.", "ticker.stream.runs.")
+NOT_OF_CLIENTS = (
+    "ticker.columns.",
+    "ticker.summary.",
+    "ticker.model.",
+    "ticker.stream.shelf.",
+    "ticker.stream.tables.",
+    "ticker.stream.runs.",
+    "ticker.stream.listeners.",
+)
+"""Classes whose objects the history decides about, or which there is one of for each codec, mode and series in use."""
 RESETS = ("rst", "in the handshake, rst")
 
 
@@ -173,6 +182,8 @@ def measure(args: argparse.Namespace) -> Measured:
                 if following.done():
                     violations.add("neighbour", f"it is gone: {following.exception()!r}")
                 following.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await following
                 return crowd, before, after
 
             crowd, before, after = asyncio.run(trial())
@@ -180,7 +191,7 @@ def measure(args: argparse.Namespace) -> Measured:
                 violations.add("traceback", "see the server's log above")
     more = Counter(after["objects"])
     more.subtract(before["objects"])
-    grown = {kind: count for kind, count in more.items() if count > 0 and not kind.startswith(ROWS)}
+    grown = {kind: count for kind, count in more.items() if count > 0 and not kind.startswith(NOT_OF_CLIENTS)}
     for words in (*violations.told, *(f"{count} more of {kind}" for kind, count in grown.items())):
         print(f"    {words}", file=sys.stderr)
     mib = (after["resident_kib"] - before["resident_kib"]) / 1024

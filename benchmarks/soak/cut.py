@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import random
 import socket
 import struct
@@ -61,10 +62,11 @@ class Client:
     async def follow(self) -> None:
         """Be a witness: take all that comes, until cancelled. `has_more` is set whenever there is more."""
         await self._connect({})
-        while True:
-            self._take(await self._receive(1 << 17))
-            self.has_more.set()
-            self.has_more = asyncio.Event()
+        with contextlib.closing(self._sock):
+            while True:
+                self._take(await self._receive(1 << 17))
+                self.has_more.set()
+                self.has_more = asyncio.Event()
 
     async def be_cut(self, witness: Client) -> None:
         """Connect, resume, and be cut after some bytes, once there are rows that this client has not got."""
@@ -200,6 +202,8 @@ async def _trial(
     positions = witness.positions()
     await asyncio.gather(*(one.catch_up(positions) for one in clients))
     following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
     return clients, sum(positions.values())
 
 

@@ -65,6 +65,13 @@ class Reader:
             self._sock.sendall(command(codec, wish))
         self.port: int = self._sock.getsockname()[1]
         self._sock.setblocking(False)
+        deadline_s = time.monotonic() + PATIENCE_S
+        while (
+            len(self._ledger.live) < 2 * channels and time.monotonic() < deadline_s
+        ):  # at its leisure only from then on
+            select.select([self._sock], [], [], 1.0)
+            self._read(1 << 16)
+        self._allowed = 0.0
 
     def read(self, elapsed_s: float) -> None:
         """Read what may be read in this time."""
@@ -153,11 +160,11 @@ def measure(args: argparse.Namespace) -> Measured:
         newest_s, read_s = percentile(reader.ages_s, 0.5), percentile(reader.arrivals_s, 0.5)
         print(
             f"    {reader.name}: {len(reader.ages_s)} updates, age when handed over {newest_s:.2f}, "
-            f"most {max(reader.ages_s):.2f} s; when read {read_s:.1f} s",
+            f"most {max(reader.ages_s, default=0.0):.2f} s; when read {read_s:.1f} s",
             file=sys.stderr,
         )
     ages_s = [age for reader in readers for age in reader.ages_s]
-    oldest_s = max(ages_s)
+    oldest_s = max(ages_s, default=0.0)
     slow = [age for reader in readers for age in reader.arrivals_s if reader.rate == 1024]
     return {
         "oldest_s": oldest_s,
