@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.1
 HELD_S = 1.0
 LOOK_S = 0.25
+CALLERS = 3
+"""Lines next to the loop that are named: the supervisor's, a feed's `run`, and what that called."""
 MOST_TOLD = 50
 """Places that are told at most."""
 _LIBRARY = tuple(str(Path(path)) for name in ("stdlib", "platstdlib") if (path := sysconfig.get_path(name)) is not None)
@@ -99,7 +101,7 @@ class LoopWatch:
 def place_of(frame: FrameType) -> tuple[str, tuple[object, ...]]:
     """Return where a thread is, in words, and a key for the place.
 
-    Named are the innermost line that is not the library's, and the function that the loop called, if that is another.
+    Named are the innermost line that is not the standard library's, and those next to the loop that led there.
     """
     frames: list[FrameType] = []
     walk: FrameType | None = frame
@@ -107,11 +109,11 @@ def place_of(frame: FrameType) -> tuple[str, tuple[object, ...]]:
         frames.append(walk)
         walk = walk.f_back
     ours = [each for each in frames if not each.f_code.co_filename.startswith(_LIBRARY) or _is_installed(each)]
-    inner, outer = (ours or frames)[0], (ours or frames)[-1]
+    inner, *outer = ours or frames
     place = _line(inner)
-    if outer is not inner:
-        place += f", called from {_line(outer)}"
-    return place, (inner.f_code, outer.f_code)
+    if outer:
+        place += ", called from " + ", ".join(map(_line, outer[-CALLERS:]))
+    return place, (inner.f_code, *(each.f_code for each in outer[-CALLERS:]))
 
 
 def _is_installed(frame: FrameType) -> bool:
