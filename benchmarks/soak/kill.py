@@ -1,11 +1,12 @@
 """m) Does a server with a journal go on after `kill -9`, so that its clients miss nothing and get nothing twice?
 
-    python benchmarks/soak/kill.py               100 kills, and 20 of a replay: some minutes
+    python benchmarks/soak/kill.py               100 kills, 20 of a replay, 20 under load: some minutes
     python benchmarks/soak/kill.py --times 5     as CI does it
 
 The server is killed at random moments, some while it starts, and started again at once, on the same port and with the
 same journal. Clients in mode `all`, of msgpack and JSON, take trades, quotes and bars of a second from the first row on
-and resume whenever the connection is gone. In the end the journal is read by pyarrow alone. Counted is
+and resume whenever the connection is gone. Under load, 400,000 rows a second, many are killed in the middle of a write;
+the clients take five of 500 symbols there. In the end the journal is read by pyarrow alone. Counted is
 
 - missing, twice: rows that a client didn't get, by their numbers, or got again;
 - other values: rows of a client that the journal has otherwise, or hasn't at all (as a torn one would be);
@@ -31,6 +32,7 @@ from typing import Any
 import msgpack
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for harness.py, figures.py
 
@@ -45,6 +47,9 @@ Row = tuple[int, ...]
 WANTED = (("trades", 0), ("quotes", 0), ("bars", 1))
 SYMBOLS = ("AAPL", "AMZN", "MSFT", "NVDA", "TSLA")
 CODECS = (MSGPACK, JSON, MSGPACK, MSGPACK, JSON, MSGPACK)
+LOAD_SYMBOLS, LOAD_RATE = 500, 200_000
+LEAST_WITH_LOAD = 25
+"""Kills from which on there are some under load, too."""
 PATIENCE_S = 60.0
 START_US = 1_795_404_000_000_000
 
@@ -162,12 +167,13 @@ def _whole(values: list[Any], scale: int) -> list[int]:
 class Trial:
     """A server that is killed again and again, and its clients."""
 
-    def __init__(self, feed: list[str], kinds: tuple[tuple[str, int], ...], path: Path, chance: random.Random) -> None:
+    def __init__(
+        self, options: list[str], kinds: tuple[tuple[str, int], ...], path: Path, chance: random.Random
+    ) -> None:
         self.port = free_port()
         self.clients = [Client(codec, self.port, kinds) for codec in CODECS]
         self.told: Counter[str] = Counter()
-        self._command = [sys.executable, "-m", "ticker", *feed, "--port", str(self.port), "--flush-ms", "5"]
-        self._command += ["--journal", str(path)]
+        self._command = [sys.executable, "-m", "ticker", *options, "--port", str(self.port), "--journal", str(path)]
         self._log = path.parent / "log"
         self._chance = chance
 
@@ -240,6 +246,7 @@ def journal_of(path: Path) -> tuple[dict[Key, list[Row]], int]:
         for file in sorted(path.glob(f"*.{kind}{f'-{interval_s}s' if interval_s else ''}.arrows")):
             with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as stream:
                 table = stream.read_all()
+            table = table.filter(pc.is_in(table.column("symbol"), pa.array(SYMBOLS)))
             columns = [table.column(name).to_pylist() for name in ("symbol", "seq", *COLUMNS[kind])]
             for symbol, seq, *row in zip(*columns, strict=True):
                 rows = found[kind, interval_s, symbol]
@@ -277,20 +284,24 @@ def write_csv(path: Path, rows: int, chance: random.Random) -> dict[Key, list[Ro
     return found
 
 
-def measure(args: argparse.Namespace, is_replay: bool, times: int) -> Measured:
+def measure(args: argparse.Namespace, what: str, times: int) -> Measured:
     """Run one round."""
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(2**32)
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="journal-") as folder:
         path = Path(folder) / "journal"
-        if is_replay:
+        options, kinds, truth = ["--feed", "simulated", "--flush-ms", "5"], WANTED, {}
+        if what == "replay":
             source = Path(folder) / "trades.csv"
             truth = write_csv(source, round(2000 * (times + 30) * 4 * args.alive_s), chance)
-            feed, kinds = ["--feed", "csv", str(source)], (("trades", 0), ("bars", 1))
+            options, kinds = ["--feed", "csv", str(source), "--flush-ms", "5"], (("trades", 0), ("bars", 1))
+        elif what == "load":
+            others = [f"X{number}" for number in range(LOAD_SYMBOLS - len(SYMBOLS))]
+            options = ["--feed", "simulated", "--symbols", ",".join([*SYMBOLS, *others]), "--rate", str(LOAD_RATE)]
+            options += ["--flush-ms", "100", "--journal-mib", "8192"]
         else:
-            truth = {}
-            feed, kinds = ["--feed", "simulated", "--symbols", ",".join(SYMBOLS), "--rate", str(args.rate)], WANTED
-        trial = Trial(feed, kinds, path, chance)
+            options += ["--symbols", ",".join(SYMBOLS), "--rate", str(args.rate)]
+        trial = Trial(options, kinds, path, chance)
         asyncio.run(trial.run(times, args.alive_s))
         journal, breaks = journal_of(path)
     breaks += sum(journal[key] != rows[: len(journal[key])] for key, rows in truth.items() if key in journal)
@@ -321,11 +332,10 @@ def measure(args: argparse.Namespace, is_replay: bool, times: int) -> Measured:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, and write soak_kill.json."""
-    of_replay = max(1, args.times // 5)
-    contenders = {
-        "simulated": partial(measure, args, False, args.times),
-        "replay": partial(measure, args, True, of_replay),
-    }
+    times = {"simulated": args.times, "replay": max(1, args.times // 5), "load": args.times // 5}
+    if args.times < LEAST_WITH_LOAD:
+        del times["load"]
+    contenders = {name: partial(measure, args, name, count) for name, count in times.items()}
     turns = take_turns(contenders, args.rounds)
     counted = (
         ("missing", "missing", 0),
@@ -335,9 +345,9 @@ def run(args: argparse.Namespace) -> None:
         ("epochs", "epochs", 1),
     )
     figures = [
-        Figure("m", f"kill -9 with a journal, {name}, {times} times: {what}", "", turns.values(name, key), must=must,
+        Figure("m", f"kill -9 with a journal, {name}, {count} times: {what}", "", turns.values(name, key), must=must,
                more_is_better=False)
-        for name, times in (("simulated", args.times), ("replay", of_replay))
+        for name, count in times.items()
         for key, what, must in counted
     ]  # fmt: skip
     save("soak_kill", figures, vars(args), turns, measured=turns.measured)
