@@ -1,4 +1,4 @@
-.PHONY: setup check test bench soak serve
+.PHONY: setup check audit test bench soak serve
 
 setup:
 	sh .ci/setup test check
@@ -8,6 +8,10 @@ check:
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+audit:
+	sh .ci/setup check
+	.venv/bin/python .ci/audit
 
 test:
 	sh .ci/setup test
