@@ -14,7 +14,7 @@ from typing import Any
 from oracle import Oracle
 from wire import CLOSE, PONG, BrokenStreamError, Inward, command, frame, request
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 
 class ClosedError(Exception):
