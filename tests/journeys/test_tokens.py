@@ -158,25 +158,25 @@ def test_the_command_line_client_has_its_token_from_environment_or_file(
 ) -> None:
     server = start_server(*FEED, TICKER_TOKENS="bot:0123456789abcdef0123")
     (tmp_path / "token").write_text("0123456789abcdef0123\n")
-    runs = []
-    for arguments, environment in (
-        ((), {"TICKER_TOKEN": "0123456789abcdef0123"}),
-        (("--token-file", str(tmp_path / "token")), {}),
-        ((), {}),
-        ((), {"TICKER_TOKEN": "wrong"}),
-    ):
-        runs.append(
-            subprocess.run(
-                [sys.executable, "-m", "ticker.client", server.url, "AAPL", "--rows", "2", *arguments],
-                cwd=ROOT,
-                env={name: value for name, value in os.environ.items() if name != "TICKER_TOKEN"} | environment,
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "ticker.client", server.url, "AAPL", "--rows", "2", *arguments],
+            cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if name != "TICKER_TOKEN"} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        for arguments, environment in (
+            ((), {"TICKER_TOKEN": "0123456789abcdef0123"}),
+            (("--token-file", str(tmp_path / "token")), {}),
+            ((), {}),
+            ((), {"TICKER_TOKEN": "wrong"}),
+        )
+    ]
+    said = [run.communicate(timeout=60) for run in runs]
 
-    assert [each.returncode for each in runs] == [0, 0, 1, 1]
-    assert [len(each.stdout.splitlines()) for each in runs] == [2, 2, 0, 0]
-    assert "the server asks for a token" in runs[2].stderr
-    assert "token: not known here" in runs[3].stderr
+    assert [run.returncode for run in runs] == [0, 0, 1, 1]
+    assert [len(output.splitlines()) for output, _ in said] == [2, 2, 0, 0]
+    assert "the server asks for a token" in said[2][1]
+    assert "token: not known here" in said[3][1]
