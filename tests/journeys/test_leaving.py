@@ -40,7 +40,7 @@ async def ended(server: ServerProcess) -> int:
 async def test_half_of_the_clients_are_stalled_and_the_others_are_told_when_to_come_back(
     start_server: Start, until: Any
 ) -> None:
-    server = start_server("--feed", "simulated", "--symbols", "20", "--rate", "20000", "--drain-s", "1")
+    server = start_server("--feed", "simulated", "--symbols", "20", "--rate", "20000", "--drain-s", "3")
     stalled = [await Wire.open(server.url, receive_bytes=4096) for _ in range(10)]
     reading = [await Wire.open(server.url) for _ in range(10)]
     for wire in (*stalled, *reading):
@@ -59,7 +59,7 @@ async def test_half_of_the_clients_are_stalled_and_the_others_are_told_when_to_c
         r"stopped: said goodbye to 20 clients in (\S+) s; 10 of them were cut with (\d+) bytes", server.log
     )
     assert said is not None, server.log
-    assert float(said[1]) >= 1
+    assert float(said[1]) >= 3
     assert int(said[2]) > 0
     for wire in stalled:
         wire.close()
@@ -72,7 +72,7 @@ async def test_a_replay_at_full_speed_is_ended_though_a_client_holds_it_back(
     rows = (f"{1_723_161_255_000 + number},AAPL,{100 + number % 7}.5,{number % 90}\n" for number in range(100_000))
     path.write_text("time,symbol,price,size\n" + "".join(rows))
     server = start_server(
-        "--feed", "csv", str(path), "--speed", "max", "--loop", "--wait-for", "2", "--drain-s", "1", "--outbox-mib", "1"
+        "--feed", "csv", str(path), "--speed", "max", "--loop", "--wait-for", "2", "--drain-s", "2", "--outbox-mib", "1"
     )
     stuck, quick = await Wire.open(server.url, receive_bytes=4096), await Wire.open(server.url)
     await stuck.subscribe(["AAPL"])
