@@ -155,6 +155,13 @@ def _log(handler: RequestHandler) -> None:
     log.log(level, "%s answered %s %s with %d", request.remote_ip, request.method, request.path, status)
 
 
+def _without_what_was_said(record: logging.LogRecord) -> bool:
+    """Let Tornado tell of malformed requests without their words, which may be a token in the wrong place."""
+    if record.msg.startswith("Malformed HTTP message") and isinstance(record.args, tuple):
+        record.msg, record.args = "a malformed request of %s", record.args[:1]
+    return True
+
+
 class Server:
     """The listening server. `more` are addresses of other dialects. Raises OSError when it can't listen."""
 
@@ -169,6 +176,7 @@ class Server:
         visits: Visits,
         certificate: Certificate | None = None,
     ) -> None:
+        logging.getLogger("tornado.general").addFilter(_without_what_was_said)
         self._host = doorway.host
         self._scheme = "http" if certificate is None else "https"
         self._visits = visits
