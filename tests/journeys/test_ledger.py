@@ -34,7 +34,7 @@ MODES: list[dict[str, Any]] = [
     {"mode": "conflated", "interval_ms": 100},
     {"mode": "conflated", "interval_ms": 250},
 ]
-STEPS = 250
+STEPS = 120
 STEP_ROWS = 240
 SLOW_BYTES = 4096
 
@@ -348,7 +348,7 @@ async def test_delivered_merged_and_missed_are_what_was_produced(is_cut: bool) -
     ) as url:
         clients = [
             Wanderer(url, feed, i, pauses=pauses[i] if i < len(pauses) else 0, is_cut=is_cut and i >= len(pauses))
-            for i in range(24)
+            for i in range(16)
         ]
         sleepers = [Sleeper(url, feed, number, pauses=STEPS, is_cut=False) for number in (101, 103)] if is_cut else []
         clients += sleepers
