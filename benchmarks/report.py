@@ -15,7 +15,7 @@ from figures import PUBLISHED, number
 from harness import HERE, median
 
 ORDER = ("send", "fanout", "latency", "memory", "connections", "wire", "encoding", "replay", "stalled", "soak")
-TRIALS = ("order", "cut", "kill", "herd", "trickle", "churn", "fuzz")
+TRIALS = ("order", "cut", "kill", "herd", "trickle", "churn", "fuzz", "bombs")
 """The trials of soak/, whose results are soak_NAME.json."""
 README = HERE / "README.md"
 BEGIN, END = "<!-- table -->", "<!-- /table -->"

@@ -44,6 +44,7 @@ QUICK = {
     "soak_herd": ["--clients", "100", "--seconds", "1"],
     "soak_trickle": ["--seconds", "10"],
     "soak_churn": ["--seconds", "2", "--warm-s", "1"],
+    "soak_bombs": ["--half-open", "100", "--seconds", "1"],
     "soak_fuzz": ["--messages", "20000", "--frames", "8000", "--requests", "4000"],
 }
 
