@@ -234,7 +234,7 @@ def parser() -> argparse.ArgumentParser:
     options = arguments(__doc__, seconds=0, rounds=1)
     options.add_argument("--cuts", type=int, default=10_000, help="default: %(default)s")
     options.add_argument("--clients", type=int, default=16, help="at once (default: %(default)s)")
-    options.add_argument("--rate", type=float, default=6_000, help="rows a second (default: %(default)g)")
+    options.add_argument("--rate", type=float, default=2_000, help="rows a second (default: %(default)g)")
     options.add_argument("--seed", type=int, help="of what is cut where (default: another one each time)")
     return options
 
