@@ -12,6 +12,7 @@ import pytest
 from feeds.csv_replay import CsvFeed
 from tests.feeds.csv_rig import Recorder, make
 from ticker.clock import ManualClock
+from ticker.columns import Ticks
 from ticker.model import Series
 
 START_S = 1723161600
@@ -65,9 +66,18 @@ async def test_rounds_that_were_replayed_are_left_out_and_times_go_on(
         feed = make(files[0], "--speed", "max", "--loop")
         emit = Recorder({each.symbol: each for each in await feed.prepare()})
         feed.resume({TRADES: left_out})
+        enough, came = asyncio.Event(), 0
+
+        def wait_when_enough(ticks: Ticks) -> None:
+            nonlocal came
+            came += len(ticks)
+            if came >= count:
+                enough.set()
+
+        emit.on_emit = wait_when_enough
+        emit.on_ready = lambda: asyncio.Event().wait() if enough.is_set() else None
         task = asyncio.create_task(feed.run(emit))
-        while len(emit.rows("trades")) < count:
-            await asyncio.sleep(0)
+        await enough.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return emit.rows("trades")[:count]
