@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,10 +113,11 @@ class Node:
             if self._journal is not None:
                 self._journal.close()  # nobody was offered anything: it goes on with the next start
             raise
+        self._ticking = asyncio.create_task(self._tick())
         self._tasks = [
             asyncio.create_task(supervisor.run()),
             asyncio.create_task(self._flush_on_time()),
-            asyncio.create_task(self._tick()),
+            self._ticking,
             asyncio.create_task(self._alpaca_test.run()),
         ]
         if self._journal is not None:
@@ -134,15 +135,14 @@ class Node:
             return
         self._readiness.is_leaving = True
         self._server.stop_accepting()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks, timeout=FEED_STOP_S)
+        await self._cancel(task for task in self._tasks if task is not self._ticking)
         self._guarded(self._batcher.flush)
         self._intake.close()
         if self._journal is not None:
             self._guarded(self._journal.close)
         began_s = self._clock.monotonic()
         farewell = await self._connections.say_goodbye(self._settings.drain_s, lambda: self._guarded(self._serve_all))
+        await self._cancel([self._ticking])  # until here tokens expire, and the silent and the late are cut
         await self._server.close()
         log.info(
             "stopped: said goodbye to %d clients in %.1f s; %d of them were cut with %d bytes unsent",
@@ -152,6 +152,13 @@ class Node:
             farewell.unsent_bytes,
         )
         self._loop_watch.stop()
+
+    async def _cancel(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        """Cancel tasks, and wait a little for them to end."""
+        ending = list(tasks)
+        for task in ending:
+            task.cancel()
+        await asyncio.wait(ending, timeout=FEED_STOP_S)
 
     def reload(self) -> None:
         """Read the files anew that can change while it runs; one that cannot be used leaves what was read before."""
@@ -222,7 +229,7 @@ class Node:
             self._doorway.proxies,
             self._certificate,
         )
-        self._alpaca_test = AlpacaTestMarket(clock)
+        self._alpaca_test = AlpacaTestMarket(clock, self._market.limits)
         accounts = Accounts(
             _credentials(settings.alpaca_key),
             PLANS[settings.alpaca_plan],

@@ -21,6 +21,18 @@ MESSAGES = {
     411: "insufficient scope",
 }
 """The text of each error, exactly as clients compare it."""
+REASONS = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "bad_request",
+    404: "unauthenticated",
+    405: "channels",
+    406: "connections_of_principal",
+    409: "forbidden",
+    410: "unknown_kind",
+    411: "forbidden",
+}
+"""What a refusal is counted as, in the words of the native stream; 402 and 407 are counted where they are found."""
 
 _SYMBOL = re.compile(r"\*|[A-Z0-9^][A-Z0-9 ./:_^=-]{0,127}")
 
@@ -29,11 +41,15 @@ Lists = Mapping[str, tuple[str, ...]]
 
 
 class AlpacaError(Exception):
-    """A request that is answered with an error; the connection and its subscriptions stay as they were."""
+    """A request that is answered with an error; the connection and its subscriptions stay as they were.
 
-    def __init__(self, code: int) -> None:
+    `reason` is what it is counted as, if that is not what REASONS says.
+    """
+
+    def __init__(self, code: int, reason: str | None = None) -> None:
         super().__init__(MESSAGES[code])
         self.code = code
+        self.reason = reason
 
     @property
     def message(self) -> dict[str, Any]:

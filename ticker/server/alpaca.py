@@ -21,7 +21,7 @@ from ticker.protocol.alpaca_msgpack import MsgpackAlpacaCodec
 from ticker.server import guard
 from ticker.server.connections import Connections
 from ticker.server.handshake import HandshakeHandler
-from ticker.server.proxies import Proxies
+from ticker.server.proxies import Proxies, is_loopback
 from ticker.stream.alpaca_accounts import Accounts
 from ticker.stream.alpaca_session import AlpacaSession, Endpoint, Guest
 from ticker.stream.alpaca_subscriptions import Everything
@@ -35,7 +35,7 @@ TEST_FEED = "test"
 DEFAULT_FEED = "iex"
 CRYPTO_LOCATIONS = ("us", "us-1", "us-2", "bs-1", "global")
 MESSAGE_BYTES = 1 << 20
-"""The largest request: some SDKs repeat all of a client's symbols in each."""
+"""The largest request, or what --max-message-kib says if that is more: some SDKs repeat all of a client's symbols."""
 
 
 class Streams:
@@ -48,7 +48,7 @@ class Streams:
         self.accounts = accounts
         self.market = connections.market
         self.connections = connections
-        self.params = _WebSocketParams(max_message_size=MESSAGE_BYTES)
+        self.params = _WebSocketParams(max_message_size=max(MESSAGE_BYTES, self.market.limits.message_bytes))
         self.endpoints: dict[str, tuple[Endpoint, Mapping[str, AlpacaCodec]]] = {}
         self._offer(STOCKS, self.market, STOCK_FEEDS)
         self._offer(CRYPTO, self.market, [f"crypto/{loc}" for loc in CRYPTO_LOCATIONS])
@@ -89,7 +89,9 @@ class Streams:
         guest = Guest(peer, self._proxies.is_local(request), credentials_of(request.headers))
         if self.accounts.is_open and not self.accounts.lets_in(guest.is_local) and not self._told:
             self._told = True
-            log.warning("Alpaca clients of other machines, such as %s, need credentials: set --alpaca-key", peer)
+            by_proxy = is_loopback(peer)  # its headers say so
+            whose = "that come by a proxy, as one from" if by_proxy else "of other machines, such as"
+            log.warning("Alpaca clients %s %s, need credentials: set --alpaca-key", whose, peer)
         return guest
 
 
@@ -105,6 +107,7 @@ class AlpacaHandler(HandshakeHandler):
             self.refuse(refusal.status, refusal.message)
             return
         if self._streams.accounts.are_too_many(str(self.request.remote_ip)):
+            self._streams.market.counts.refusals["strangers"] += 1
             self.refuse(429, "too many connections that have yet to authenticate")
             return
         self._feed = feed

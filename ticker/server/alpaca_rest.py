@@ -101,6 +101,7 @@ class AlpacaResource(RequestHandler):
         except ValueError as error:
             self._tell(400, str(error))
         except Forbidden as error:
+            self._streams.market.counts.refusals["forbidden"] += 1
             self._tell(403, str(error))
         except NotThere as error:
             self._tell(404, str(error))

@@ -19,7 +19,7 @@ from ticker.stream.batcher import Batcher
 from ticker.stream.directory import Directory
 from ticker.stream.history import History
 from ticker.stream.hub import Hub
-from ticker.stream.market import Market
+from ticker.stream.market import Limits, Market
 
 SYMBOL = "FAKEPACA"
 CADENCE_S = 0.25
@@ -31,7 +31,7 @@ _LOWEST, _HIGHEST = 10_000, 20_000
 class AlpacaTestMarket:
     """A market beside that of the feed: a trade and a quote each quarter of a second while `run` runs."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, limits: Limits) -> None:
         self._clock = clock
         directory = Directory(secrets.token_hex(4), _SERIES, [Instrument(SYMBOL)])
         bars = Bars(directory, [60])
@@ -52,6 +52,7 @@ class AlpacaTestMarket:
             now_ns=clock.now,
             feed_clock_ns=lambda: self._batcher.clock_ns,
             state="live",
+            limits=limits,
         )
 
     async def run(self) -> None:

@@ -10,6 +10,7 @@ from ticker.access.grant import TO_ANYONE, Grant
 from ticker.protocol.alpaca import (
     AUTHENTICATED,
     CONNECTED,
+    REASONS,
     AlpacaError,
     Credentials,
     Lists,
@@ -24,9 +25,12 @@ from ticker.stream.alpaca_accounts import Accounts
 from ticker.stream.alpaca_subscriptions import AlpacaSubscriptions, Everything
 from ticker.stream.market import Market
 from ticker.stream.outbox import Outbox
+from ticker.stream.rate import Rate
 
 REFUSAL_S = 0.5
 """After so long, and then with the next tick, wrong credentials are answered: about a second after they came."""
+STARTING_S = 20
+"""So many seconds' requests a client may make beyond its limit in all: at the start, SDKs send one for each call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,10 @@ class AlpacaSession:
     __slots__ = (
         "_account",
         "_accounts",
+        "_auths",
         "_closing",
         "_codec",
+        "_commands_per_s",
         "_endpoint",
         "_full",
         "_grant",
@@ -65,6 +71,7 @@ class AlpacaSession:
         "_is_stranger",
         "_opened_s",
         "_refused_s",
+        "_requests",
         "outbox",
         "spoke_s",
         "subscriptions",
@@ -87,6 +94,8 @@ class AlpacaSession:
         self._refused_s: float | None = None
         self._full = False
         self._is_stranger = True
+        self._requests, self._auths = Rate(), Rate()
+        self._commands_per_s = endpoint.market.limits.commands_per_s
         accounts.greet(guest.peer)
 
     @property
@@ -116,16 +125,11 @@ class AlpacaSession:
             return
         self.spoke_s = now_s
         try:
-            request = parse(self._codec.decode(data), self._knows)
-            if isinstance(request, Credentials):
-                self._authenticate(request, now_s)
-                return
-            if self._account is None:
-                raise AlpacaError(401)
-            self._endpoint.offer.check(request.lists)
-            self._change(request)
+            self._obey(self._decoded(data), now_s)
         except AlpacaError as error:
-            self._send(error.message)
+            self._refuse(error)
+            if self._requests.is_excessive or self._auths.is_excessive:
+                self.closing = CloseCode.LIMIT
 
     def step(self) -> bool:
         return False
@@ -138,10 +142,12 @@ class AlpacaSession:
             self._check(self._grant)
         elif self._refused_s is not None:
             if now_s - self._refused_s >= REFUSAL_S:
-                self._end(AlpacaError(402))
+                self._send(AlpacaError(402).message)
+                self.closing = CloseCode.UNAUTHENTICATED
         elif now_s - self._opened_s >= self._accounts.auth_s:
-            # Some SDKs never come back after 404. One that only found all places taken shall.
-            self._end(None if self._full else AlpacaError(404))
+            if not self._full:  # some SDKs never come back after 404: one that only found all places taken shall
+                self._refuse(AlpacaError(404))
+            self.closing = CloseCode.UNAUTHENTICATED
 
     def announce(self, numbers: Sequence[int]) -> None:
         if self.closing is None:
@@ -174,12 +180,44 @@ class AlpacaSession:
             self._accounts.gate.leave(self._grant.principal)
             self._account = self._grant = None
 
+    def _decoded(self, data: str | bytes) -> Mapping[Any, Any]:
+        """Return a client's map; an empty one, which is no request, for what cannot be read."""
+        try:
+            return self._codec.decode(data)
+        except AlpacaError:
+            return {}
+
+    def _obey(self, message: Mapping[Any, Any], now_s: float) -> None:
+        """Do and answer what is asked. Raises AlpacaError."""
+        self._count(message.get("action"), now_s)
+        request = parse(message, self._knows)
+        if isinstance(request, Credentials):
+            self._authenticate(request, now_s)
+            return
+        if self._account is None:
+            raise AlpacaError(401)
+        self._endpoint.offer.check(request.lists)
+        self._change(request)
+
+    def _count(self, action: object, now_s: float) -> None:
+        """Raise AlpacaError 405 when this second's requests are used up: every SDK goes on after that code.
+
+        To unsubscribe is none. Those to authenticate are counted by themselves: some SDKs send others before.
+        """
+        rate = self._auths if action == "auth" else self._requests
+        if action != "unsubscribe" and not rate.take(now_s, self._commands_per_s):
+            raise AlpacaError(405, "limit")
+
+    def _refuse(self, error: AlpacaError) -> None:
+        self.market.counts.refusals[error.reason or REASONS[error.code]] += 1
+        self._send(error.message)
+
     def _attempt(self, credentials: Credentials, now_s: float) -> None:
         """Authenticate by the handshake's headers."""
         try:
             self._authenticate(credentials, now_s)
         except AlpacaError as error:
-            self._send(error.message)
+            self._refuse(error)
 
     def _authenticate(self, credentials: Credentials, now_s: float) -> None:
         if self._account is not None:
@@ -187,7 +225,7 @@ class AlpacaSession:
         accounts, feed = self._accounts, self._endpoint.feed
         grant = accounts.grant(credentials, self._guest.is_local)
         if grant is None:
-            self._endpoint.market.counts.refusals["token"] += 1
+            self.market.counts.refusals["token"] += 1
             self._refused_s = now_s
             return
         if feed in accounts.plan.excluded:
@@ -195,10 +233,10 @@ class AlpacaSession:
         account = credentials.key if grant is TO_ANYONE else grant.principal.name
         self._full = not self._enter(account, grant)
         if self._full:
-            self._endpoint.market.counts.refusals["connections_of_principal"] += 1
             raise AlpacaError(406)
         self._account, self._grant = account, grant
         self._see(grant)
+        self._requests.spare = STARTING_S * self._commands_per_s
         self._is_no_stranger()
         self._send(AUTHENTICATED)
 
@@ -212,8 +250,9 @@ class AlpacaSession:
         return False
 
     def _see(self, grant: Grant) -> None:
-        """Let the client see what a grant permits."""
-        view = self._endpoint.market.views.of(grant.principal.symbols)
+        """Let the client see and do what a grant permits."""
+        view = self.market.views.of(grant.principal.symbols)
+        self._commands_per_s = self.market.limits_of(grant.principal).commands_per_s
         self.subscriptions.everything = self._endpoint.everything.within(view)
 
     def _knows(self, symbol: str) -> bool:
@@ -265,11 +304,6 @@ class AlpacaSession:
         self.subscriptions.change(wanted)
         self.outbox.offer(confirmation)
         self.subscriptions.listen()
-
-    def _end(self, error: AlpacaError | None) -> None:
-        if error is not None:
-            self._send(error.message)
-        self.closing = CloseCode.UNAUTHENTICATED
 
     def _send(self, message: Mapping[str, Any]) -> None:
         self.outbox.offer(self._codec.control(message))

@@ -26,6 +26,7 @@ from ticker.protocol.messages import (
 from ticker.stream.cursor import FellOff
 from ticker.stream.market import Limits, Market
 from ticker.stream.outbox import Outbox, Pressure
+from ticker.stream.rate import Rate
 from ticker.stream.subscriptions import Descriptions, Slot, Subscriptions
 
 T = TypeVar("T")
@@ -44,8 +45,6 @@ REVOKED_CHANNELS = 50_000
 """Channels that a message `revoked` names at most."""
 REFUSED_AS = {"unknown_symbol": "unknown_symbol", "forbidden": "forbidden", "limit": "channels"}
 """What is counted of the symbols that a subscribe did not get, by their codes."""
-SECONDS_AT_LIMIT = 10
-"""In so many consecutive seconds a client may pass the limit of commands before it is closed."""
 
 
 class Session:
@@ -54,16 +53,13 @@ class Session:
     __slots__ = (
         "_closing",
         "_codec",
-        "_commands",
         "_grant",
-        "_limited_s",
-        "_limited_seconds",
         "_limits",
         "_market",
         "_opened_s",
         "_parting",
         "_quiet_since_s",
-        "_second",
+        "_rate",
         "_sent",
         "outbox",
         "spoke_s",
@@ -88,8 +84,7 @@ class Session:
         self.spoke_s = now_s
         """When the last command came."""
         self._opened_s = now_s
-        self._second, self._commands = int(now_s), 0
-        self._limited_s, self._limited_seconds = -2, 0
+        self._rate = Rate()
         self._quiet_since_s, self._sent = now_s, 0
         self._limits: Limits = market.limits
         self._parting = ""
@@ -153,7 +148,7 @@ class Session:
         except CommandError as error:
             self._market.counts.refusals[error.code] += 1
             self._refuse(error)
-            if self._limited_seconds >= SECONDS_AT_LIMIT:
+            if self._rate.is_excessive:
                 self.closing = CloseCode.LIMIT
         except MessageError as error:
             self._market.counts.refusals["bad_message"] += 1
@@ -369,20 +364,10 @@ class Session:
         return [self._series(command.kind, command.interval_s)]
 
     def _count(self, message: Mapping[Any, Any], now_s: float) -> None:
-        """Raise CommandError when this second's commands are used up; note for how many seconds that goes on."""
-        second = int(now_s)
-        if second != self._second:
-            self._second, self._commands = second, 0
-        if message.get("op") == "unsubscribe":
-            return
-        self._commands += 1
-        if self._commands <= self._limits.commands_per_s:
-            return
-        if second != self._limited_s:
-            self._limited_seconds = self._limited_seconds + 1 if second == self._limited_s + 1 else 1
-            self._limited_s = second
+        """Raise CommandError when this second's commands are used up; to unsubscribe is none."""
         most = self._limits.commands_per_s
-        raise CommandError("limit", f"more than {most} commands in a second", id_of(message))
+        if message.get("op") != "unsubscribe" and not self._rate.take(now_s, most):
+            raise CommandError("limit", f"more than {most} commands in a second", id_of(message))
 
     def _notice_overflow(self) -> None:
         if self.outbox.overflowed and self.closing is None:
