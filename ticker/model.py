@@ -13,6 +13,9 @@ KINDS = ("trades", "quotes", "bars")
 INTERVALS_S = (1, 5, 60, 3600, 86400)
 """Bars that are folded from trades, in seconds; each divides the one after it."""
 
+MOST_CHARACTERS = 128
+"""The length of the longest symbol."""
+
 ASSET_CLASSES = ("us_equity", "crypto")
 
 
@@ -59,8 +62,8 @@ class Instrument:
     such a price are refused at the feed's door, and quotes below zero (at zero it is a side without orders)."""
 
     def __post_init__(self) -> None:
-        if not self.symbol or len(self.symbol) > 128:
-            raise ValueError(f"a symbol has 1 to 128 characters, not {len(self.symbol)}")
+        if not self.symbol or len(self.symbol) > MOST_CHARACTERS:
+            raise ValueError(f"a symbol has 1 to {MOST_CHARACTERS} characters, not {len(self.symbol)}")
         # Lone surrogates, which no UTF-8 has, aren't printable either.
         if not self.symbol.isprintable() or self.symbol == "*":
             raise ValueError(f"{self.symbol!r} cannot be a symbol: expected printable characters, and not `*` alone")

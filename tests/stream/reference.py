@@ -238,11 +238,15 @@ class Reader:
             case "ping":
                 self._answers.append(self._expect_pong)
 
+    def may_have(self, symbol: str) -> bool:
+        """Tell whether a symbol is there."""
+        return symbol in self.truth.instruments
+
     def expect_announced(self, symbol: str) -> None:
         """Note that a symbol has appeared."""
         for (kind, interval_s), wildcard in self.wildcards.items():
             channel = Channel(kind, symbol, interval_s)
-            if len(self.wanted) < self.room:
+            if symbol not in wildcard.excluded and len(self.wanted) < self.room:
                 self.wanted[channel] = wildcard.mode
                 self._announced.append(self._expect_new(channel, wildcard.mode))
 
@@ -464,7 +468,7 @@ class Reader:
                 gone = [symbol for symbol in command["symbols"] if symbol in self.truth.instruments]
                 if wildcard := self.wildcards.get(series):
                     wildcard.named.difference_update(gone)
-                    wildcard.excluded.update(gone)
+                    wildcard.excluded.update(each for each in command["symbols"] if not self.may_have(each))
             for symbol in gone:
                 channel = Channel(kind, symbol, interval_s)
                 if self.wanted.pop(channel, None):

@@ -47,6 +47,9 @@ class TokenReader(Reader):
     def may_see(self, symbol: str) -> bool:
         return any(fnmatchcase(symbol, pattern) for pattern in self.permitted)
 
+    def may_have(self, symbol: str) -> bool:
+        return super().may_have(symbol) and self.may_see(symbol)
+
     def expect(self, command: dict[str, Any]) -> None:
         if command["op"] == "auth":
             self._expect_permitted(PATTERNS[command["token"].removeprefix("a token for ")])
@@ -80,7 +83,8 @@ class TokenReader(Reader):
         for (kind, interval_s), wildcard in self.wildcards.items():
             for symbol in self.truth.instruments:
                 channel = Channel(kind, symbol, interval_s)
-                if self.may_see(symbol) and symbol not in before and len(self.wanted) < self.room:
+                is_wanted = self.may_see(symbol) and symbol not in before and symbol not in wildcard.excluded
+                if is_wanted and len(self.wanted) < self.room:
                     self.wanted[channel] = wildcard.mode
                     seq, running = self.truth.next_seq(channel), None
                     if kind == "bars" and wildcard.mode == "conflated":
@@ -177,6 +181,20 @@ def test_a_wider_token_brings_a_kind_of_which_nothing_was_left(guarded: World) -
     peer.send("auth", token=TOKENS["three"])
     guarded.trade("MSFT")
     guarded.trade("AAPL")
+    guarded.flush()
+
+    assert peer.reader.rows == 1
+    guarded.settle_down()
+
+
+def test_a_symbol_that_is_excluded_before_a_token_permits_it_stays_so(guarded: World) -> None:
+    peer = connect(guarded, "apples")
+    peer.subscribe("*")
+    peer.unsubscribe("BTC")
+
+    peer.send("auth", token=TOKENS["three"])
+    guarded.trade("BTC")
+    guarded.trade("MSFT")
     guarded.flush()
 
     assert peer.reader.rows == 1

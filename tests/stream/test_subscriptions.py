@@ -171,7 +171,8 @@ class Day:
     def symbols(self) -> list[str]:
         if self.chance.random() < 0.25:
             return ["*"]
-        return self.chance.sample([*self.known(), "NONE"], self.chance.randrange(1, 4))
+        to_come = f"NEW{len(self.known())}"
+        return self.chance.sample([*self.known(), "NONE", to_come], self.chance.randrange(1, 4))
 
 
 @pytest.fixture(autouse=True)
@@ -284,6 +285,62 @@ def test_a_client_at_its_limit_is_sent_nothing_of_a_symbol_that_appears() -> Non
 
     assert peer.reader.rows == 1
     assert peer.reader.of_type("channel") == []
+
+
+def test_a_symbol_that_is_excluded_before_it_appears_stays_silent(world: World, peer: Peer) -> None:
+    peer.subscribe("*")
+    peer.subscribe("*", kind="quotes")
+    peer.unsubscribe("NEW")
+
+    world.announce(Instrument("NEW"))
+    world.trade("NEW")
+    world.quote("NEW")
+    world.trade("AAPL")
+    world.flush()
+
+    assert [each["channel"] for each in peer.reader.of_type("channel")] == [
+        peer.reader.listening[Channel("quotes", "NEW")].integer
+    ]
+    assert peer.reader.rows == 2
+
+
+@pytest.mark.parametrize("again", ["*", "NEW"])
+def test_a_symbol_that_was_excluded_before_it_appeared_can_be_had_again(world: World, peer: Peer, again: str) -> None:
+    peer.subscribe("*")
+    peer.unsubscribe("NEW")
+    world.announce(Instrument("NEW"))
+
+    peer.subscribe(again)
+    world.trade("NEW")
+    world.flush()
+
+    assert peer.reader.rows == 1
+
+
+def test_subscribing_everything_again_forgets_what_was_excluded_before_it_appeared(world: World, peer: Peer) -> None:
+    peer.subscribe("*")
+    peer.unsubscribe("NEW")
+    peer.subscribe("*")
+
+    world.announce(Instrument("NEW"))
+    world.trade("NEW")
+    world.flush()
+
+    assert peer.reader.rows == 1
+
+
+def test_of_symbols_that_do_not_exist_so_many_are_excluded_and_no_more(world: World, peer: Peer) -> None:
+    peer.subscribe("*")
+    peer.unsubscribe("x" * 129, *(f"NONE{number}" for number in range(999)), "LAST")
+    peer.unsubscribe("BEYOND")
+    peer.reader.wildcards["trades", 0].excluded.discard("BEYOND")  # by section 12 of the page
+
+    for symbol in ("LAST", "BEYOND"):
+        world.announce(Instrument(symbol))
+        world.trade(symbol)
+    world.flush()
+
+    assert peer.reader.rows == 1
 
 
 def test_named_symbols_that_are_all_there_are_do_not_stand_for_those_that_appear(world: World, peer: Peer) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ticker.columns import Block, Ints
-from ticker.model import Series
+from ticker.model import MOST_CHARACTERS, Series
 from ticker.protocol.codec import Codec
 from ticker.stream.audience import Audience, Parts
 from ticker.stream.conflation import TickUpdates
@@ -21,6 +22,9 @@ from ticker.stream.runs import conflated
 from ticker.stream.views import View, permitted, why_not
 
 Descriptions = list[dict[str, Any]]
+
+EXCLUDED = 1000
+"""Symbols that a client doesn't see yet, of which `*` of a series remembers at most that it shall leave them out."""
 
 _NOTHING_SENT = -1
 """Where a channel stands that catches up: before the first flush."""
@@ -39,11 +43,12 @@ class Slot(NamedTuple):
 
 
 class _Wildcard(NamedTuple):
-    """`*` of a series: what appears later is sent at `interval_ms`. The `named` it leaves alone. What is excluded is
-    simply not subscribed, since `*` subscribes no symbol twice."""
+    """`*` of a series: what appears later is sent at `interval_ms`, but for the symbols of `excluded`. The `named` it
+    leaves alone. What is there when it is excluded is simply not subscribed, since `*` subscribes no symbol twice."""
 
     interval_ms: int
     named: set[int]
+    excluded: set[str]
 
 
 class _CatchUp(NamedTuple):
@@ -138,6 +143,7 @@ class Subscriptions:
                 self._wildcards.pop(each, None)
             else:
                 numbers = {directory.numbers[name] for name in names if name in directory.numbers}
+                self._exclude(each, names)
             ended += self._end(each, numbers)
         return ended
 
@@ -174,9 +180,11 @@ class Subscriptions:
         Afterwards call `listen_wider`, once these are on their way, and before any row of these symbols.
         """
         descriptions: Descriptions = []
-        seen = permitted(self._view, numbers)
+        seen, instruments = permitted(self._view, numbers), self._market.directory.instruments
         for series, wildcard in self._wildcards.items():
-            wanted = seen[: max(0, self._most - len(self))]
+            excluded = wildcard.excluded
+            wanted = [each for each in seen if instruments[each].symbol not in excluded] if excluded else seen
+            wanted = wanted[: max(0, self._most - len(self))]
             if wanted:
                 fresh = np.array(wanted, np.int64)
                 seqs = self._market.history[series].next_seqs(fresh)
@@ -249,7 +257,7 @@ class Subscriptions:
         wildcard = self._wildcards.get(series)
         if names is None:
             named = mine if wildcard is None else wildcard.named
-            self._wildcards[series] = _Wildcard(slot.interval_ms, named)
+            self._wildcards[series] = _Wildcard(slot.interval_ms, named, set())
             everything = range(len(directory)) if view is None else view.numbers
             known = [number for number in everything if number not in named]
             refused = []
@@ -267,7 +275,16 @@ class Subscriptions:
                 refused.append({"symbol": directory.instruments[number].symbol, "code": "limit"})
         if names is not None and wildcard is not None:
             wildcard.named.update(wanted)
+            wildcard.excluded.difference_update(directory.instruments[number].symbol for number in wanted)
         return wanted, refused
+
+    def _exclude(self, series: Series, names: Iterable[str]) -> None:
+        """Have `*` leave out what the client doesn't see yet of these symbols, should it appear."""
+        wildcard = self._wildcards.get(series)
+        if wildcard is not None:
+            excluded = wildcard.excluded
+            unseen = (each for each in names if len(each) <= MOST_CHARACTERS and self.why_not(each) is not None)
+            excluded.update(islice(unseen, EXCLUDED - len(excluded)))
 
     def _of(self, series: Series) -> set[int]:
         """Return the symbols that are subscribed of a series."""
