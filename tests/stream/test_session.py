@@ -334,6 +334,23 @@ def test_a_quiet_connection_gets_a_heartbeat_with_its_rows(world: World, peer: P
     assert set(peer.last) == {"type", "time", "rows"}
 
 
+def test_a_heartbeat_comes_between_the_updates_of_a_longer_interval_and_counts_what_was_sent() -> None:
+    world = World(heartbeat_s=2)
+    peer = world.connect()
+    peer.subscribe("AAPL", mode="conflated", interval_ms=5000)
+    for _ in range(2):
+        world.trade("AAPL")
+        world.flush()
+        world.conflate_all()
+    world.trade("AAPL")  # for the update that is due when the interval ends
+    world.flush()
+
+    assert ticks(world, peer, 4) in (1, 2)
+    assert peer.last["rows"] == peer.reader.rows == 2
+    world.conflate_all()
+    assert peer.reader.rows == 3
+
+
 def test_a_connection_that_is_not_quiet_gets_none(world: World, peer: Peer) -> None:
     peer.subscribe("AAPL")
     for _ in range(30):
