@@ -11,7 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.rig import AAPL, HandFeed, running
+from tests.server.served import served
 from tests.wire import CLOSE, JSON, MSGPACK, Closed, Wire, frame, kind_of
+from ticker.access.principal import Principal
+from ticker.access.tokens import Entry, hash_of
 from ticker.clock import ManualClock
 
 
@@ -153,6 +156,20 @@ async def test_a_client_whose_handshake_ends_while_the_server_leaves_is_told_goo
 
     assert [kind_of(each) for each in messages] == ["welcome", "goodbye"]
     assert code == 1001
+
+
+async def test_a_token_expires_while_the_server_waits_for_one_who_reads_nothing() -> None:
+    token, clock, feed = "a-token-for-8-seconds", ManualClock(), HandFeed(instruments=[AAPL])
+    soon = Entry(hash_of(token), Principal("soon", expires_s=clock.now() / 1e9 + 8))
+    async with served(clock, feed, tokens=[soon], drain_s=60, outbox_mib=64) as (url, node):
+        wire = await Wire.open(url, headers={"Authorization": f"Bearer {token}"}, receive_bytes=4096)
+        await wire.subscribe(["AAPL"])
+        for seed in range(40):
+            feed.flood(8000, seed=seed)
+
+    assert node._market.counts.closes == {"unauthenticated": 1}
+    assert (await wire.ending()).code in (4001, 1006)
+    assert wire.rows < 40 * 8000, "what waited was dropped"
 
 
 async def begin_a_handshake(url: str) -> Wire:
