@@ -11,6 +11,7 @@ import pytest
 
 from tests.alpaca_wire import AlpacaWire
 from tests.rig import AAPL, MSFT, HandFeed, running
+from tests.server.served import served
 from tests.wire import BINARY, TEXT, Wire, fetch, frame
 from ticker.clock import ManualClock
 from ticker.feed import Instrument, Replay
@@ -86,7 +87,7 @@ async def test_a_page_of_another_origin_is_refused() -> None:
 @pytest.mark.parametrize("content_type", [JSON, "text/plain", None, "application/json; charset=utf-8"])
 async def test_who_does_not_ask_for_msgpack_gets_json_in_text_frames(content_type: str | None) -> None:
     async with running(HandFeed()) as url, await AlpacaWire.open(url, content_type=content_type) as wire:
-        assert (await wire.receive_frame())[0] == 0x80 | TEXT
+        assert (await wire.receive_frame())[0] == TEXT
 
 
 async def test_the_codec_follows_the_header_and_not_the_frames_of_the_client() -> None:
@@ -551,9 +552,10 @@ async def test_a_client_is_counted_among_those_that_a_replay_waits_for() -> None
 
 async def test_too_many_who_have_yet_to_authenticate_are_sent_away_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ticker.stream.alpaca_accounts.MOST_STRANGERS", 1)
-    async with running(HandFeed()) as url, await AlpacaWire.open(url) as first:
+    async with served() as (url, node), await AlpacaWire.open(url) as first:
         async with await AlpacaWire.open(url) as second:
             assert second.status == 429
+        assert node._market.counts.refusals == {"strangers": 1}
         await first.log_in()
         async with await AlpacaWire.open(url) as third:
             assert third.status == 101

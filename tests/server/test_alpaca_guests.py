@@ -72,6 +72,20 @@ def test_the_content_type_tells_the_codec(content_type: str | None, format: str)
     assert format_of(HTTPHeaders(headers)) == format
 
 
+def test_who_comes_by_a_proxy_of_this_machine_is_not_called_another_machine(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    connections = Connections(world.market, [MsgpackCodec()], ManualClock(), 1 << 20)
+    streams = Streams(connections, Accounts(), world.market)
+
+    with caplog.at_level(logging.WARNING):
+        guest = streams.guest(request(("X-Forwarded-For", "127.0.0.1")))
+
+    assert not guest.is_local
+    assert caplog.messages == [
+        "Alpaca clients that come by a proxy, as one from 127.0.0.1, need credentials: set --alpaca-key"
+    ]
+
+
 @pytest.mark.parametrize(("keys", "told"), [((), 1), ((Credentials("K", "S"),), 0)])
 def test_who_comes_from_elsewhere_without_a_chance_is_logged_once(
     keys: tuple[Credentials, ...], told: int, caplog: pytest.LogCaptureFixture

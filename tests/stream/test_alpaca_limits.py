@@ -139,11 +139,11 @@ def test_a_second_within_the_limit_begins_the_ten_anew(started: Client) -> None:
     assert started.session.closing is None
 
 
-def test_a_token_has_its_own_limit_and_follows_a_change_of_it() -> None:
+def test_a_token_has_its_own_limit_and_what_it_forbids_is_counted() -> None:
     token, limits = "a token, long enough", {"commands_per_s": 2}
 
     def entries() -> list[Entry]:
-        return [Entry(hash_of(token), Principal("bot", **limits))]
+        return [Entry(hash_of(token), Principal("bot", ("A*",), **limits))]
 
     gate = Gate([Tokens(entries)])
     client = client_of(Accounts(gate=gate))
@@ -157,6 +157,12 @@ def test_a_token_has_its_own_limit_and_follows_a_change_of_it() -> None:
     subscribe(client, 5)
 
     assert client.codes == [405] * 2
+
+    client.world.advance(1)
+    client.say(action="subscribe", trades=["MSFT"])
+
+    assert client.codes[-1] == 411
+    assert refusals(client) == {"limit": 2, "forbidden": 1}
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
