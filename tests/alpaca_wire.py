@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import msgpack
 
-from tests.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Closed, frame
+from tests.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Closed, frame, read_frame, upgrade
 
 
 class AlpacaWire:
@@ -38,17 +36,8 @@ class AlpacaWire:
         """Connect and shake hands."""
         parts = urlsplit(url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        request = {
-            "Host": parts.netloc,
-            "Upgrade": "websocket",
-            "Connection": "Upgrade",
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
-            **({} if content_type is None else {"Content-Type": content_type}),
-            **(headers or {}),
-        }
-        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in request.items()), "", ""]
-        writer.write("\r\n".join(lines).encode())
+        wanted = {} if content_type is None else {"Content-Type": content_type}
+        writer.write(upgrade(parts.netloc, path, wanted | dict(headers or {})))
         wire = cls(reader, writer, content_type != "application/msgpack")
         head = await reader.readuntil(b"\r\n\r\n")
         wire.status, wire.headers = int(head.split()[1]), head.decode()
@@ -86,29 +75,22 @@ class AlpacaWire:
         await self.write(frame(CONTINUATION, b"", final=True))
 
     async def receive_frame(self) -> tuple[int, bytes]:
-        first, size = await self._reader.readexactly(2)
-        if size == 126:
-            size = int.from_bytes(await self._reader.readexactly(2), "big")
-        elif size == 127:
-            size = int.from_bytes(await self._reader.readexactly(8), "big")
-        assert size < 1 << 20
-        return first, await self._reader.readexactly(size)
+        return await read_frame(self._reader.readexactly)
 
     async def receive(self) -> list[dict[str, Any]]:
         """Return the next array. Raises Closed."""
         while True:
             try:
-                first, payload = await self.receive_frame()
+                opcode, payload = await self.receive_frame()
             except (asyncio.IncompleteReadError, ConnectionError) as error:
                 raise Closed(reason=type(error).__name__) from error
-            opcode = first & 0xF
             if opcode == PING:
                 await self.write(frame(PONG, payload))
             elif opcode == CLOSE:
                 await self.write(frame(CLOSE, payload))
                 raise Closed(int.from_bytes(payload[:2], "big"), payload[2:].decode())
             elif opcode != PONG:
-                assert first == (0x80 | (TEXT if self.is_json else BINARY))
+                assert opcode == (TEXT if self.is_json else BINARY)
                 array = json.loads(payload) if self.is_json else msgpack.unpackb(payload)
                 assert isinstance(array, list)
                 assert all(next(iter(message)) == "T" for message in array)

@@ -14,7 +14,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -85,18 +85,10 @@ class Wire:
         await wire._loop.sock_connect(sock, (parts.hostname, parts.port))
         if tls is not None:
             wire._tls = await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=parts.hostname)
-        request = {
-            "Host": parts.netloc,
-            "Upgrade": "websocket",
-            "Connection": "Upgrade",
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
-        }
+        wanted = {}
         if offers is not None:
-            request["Sec-WebSocket-Protocol"] = offers if isinstance(offers, str) else ", ".join(offers)
-        request |= headers or {}
-        lines = [f"GET {path}{query} HTTP/1.1", *(f"{name}: {value}" for name, value in request.items())]
-        await wire.write("\r\n".join([*lines, "", ""]).encode())
+            wanted["Sec-WebSocket-Protocol"] = offers if isinstance(offers, str) else ", ".join(offers)
+        await wire.write(upgrade(parts.netloc, path + query, wanted | dict(headers or {})))
         head = (await wire._until(b"\r\n\r\n")).decode()
         first, *rest = head.strip().split("\r\n")
         wire.status = int(first.split()[1])
@@ -165,14 +157,7 @@ class Wire:
 
     async def receive_frame(self) -> tuple[int, bytes]:
         """Return the next frame: opcode and payload. What a server sends is final and unmasked."""
-        first, size = await self.read(2)
-        assert first & 0xF0 == 0x80, f"not final, or reserved bits: {first:#x}"
-        if size == 126:
-            (size,) = struct.unpack("!H", await self.read(2))
-        elif size == 127:
-            (size,) = struct.unpack("!Q", await self.read(8))
-        assert size <= 1 << 20, "a server's message is 1 MiB at most"
-        return first & 0x0F, await self.read(size)
+        return await read_frame(self.read)
 
     async def receive(self) -> Any:
         """Return the next message; answer pings on the way. Raises Closed."""
@@ -259,6 +244,33 @@ class Wire:
             raise Closed(reason="end of stream")
         self._buffer += data
         self.received += len(data)
+
+
+def upgrade(host: str, path: str, headers: Mapping[str, str]) -> bytes:
+    """Return the request that begins a WebSocket; `headers` come in addition, or instead."""
+    request = {
+        "Host": host,
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+        **headers,
+    }
+    lines = (f"{name}: {value}" for name, value in request.items())
+    return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
+
+
+async def read_frame(read: Callable[[int], Awaitable[bytes]]) -> tuple[int, bytes]:
+    """Return a server's next frame, opcode and payload, by `read(size)`, which returns exactly so many bytes."""
+    first, size = await read(2)
+    assert first & 0xF0 == 0x80, f"not final, or reserved bits: {first:#x}"
+    assert size < 128, "a server masks nothing"
+    if size == 126:
+        (size,) = struct.unpack("!H", await read(2))
+    elif size == 127:
+        (size,) = struct.unpack("!Q", await read(8))
+    assert size <= 1 << 20, "a server's message is 1 MiB at most"
+    return first & 0x0F, await read(size)
 
 
 def frame(opcode: int, payload: bytes = b"", *, final: bool = True, masked: bool = True) -> bytes:

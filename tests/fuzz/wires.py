@@ -9,7 +9,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
 import random
 import re
 import struct
@@ -21,6 +20,7 @@ import msgpack
 
 from tests.fuzz.mutate import ALPACA, NATIVE, SYMBOLS, Mutator
 from tests.fuzz.strangers import CLOSES
+from tests.wire import upgrade
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 STREAMS = (
@@ -261,10 +261,7 @@ async def converse(url: str, path: str, headers: Mapping[str, str], pieces: Iter
     """Shake hands, write frames piece by piece, say no more, and return all that the server says."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    lines = [f"GET {path} HTTP/1.1", f"Host: {parts.netloc}", "Upgrade: websocket", "Connection: Upgrade"]
-    lines += ["Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    writer.write("\r\n".join([*lines, "", ""]).encode())
+    writer.write(upgrade(parts.netloc, path, headers))
     try:
         async with asyncio.timeout(BEGIN_S):
             head = await reader.readuntil(b"\r\n\r\n")
