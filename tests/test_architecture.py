@@ -35,7 +35,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dashboard": set(),
 }
 """What each room may import of ours, besides itself. Rooms not named here join the others and may import them all."""
-JOINERS = {"ticker.supervisor", "ticker.plugins", "ticker.config", "ticker.node", "ticker.cli", "ticker.__main__"}
+JOINERS = {
+    "ticker.supervisor",
+    "ticker.plugins",
+    "ticker.config",
+    "ticker.doors",
+    "ticker.node",
+    "ticker.cli",
+    "ticker.__main__",
+}
 OURS = ("ticker", "feeds", "dashboard")
 
 

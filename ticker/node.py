@@ -13,18 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dashboard
-from ticker import __version__
-from ticker.access.errors import AccessError
-from ticker.access.gate import Gate
-from ticker.access.opening import open_gate
+from ticker import __version__, doors
 from ticker.broker.memory import MemoryBroker
 from ticker.clock import Clock
-from ticker.config import Settings, UsageError
+from ticker.config import Settings
 from ticker.feed import FatalFeedError, Feed
 from ticker.intake import Intake, prepared
 from ticker.journal.parts import Parts
 from ticker.model import KINDS, Instrument, Series
-from ticker.protocol.alpaca import Credentials
 from ticker.protocol.messages import CONFLATION_MS
 from ticker.protocol.native import MsgpackCodec
 from ticker.protocol.text import JsonCodec
@@ -33,12 +29,9 @@ from ticker.server.alpaca import Streams
 from ticker.server.alpaca_test_market import AlpacaTestMarket
 from ticker.server.app import Server
 from ticker.server.connections import Connections
-from ticker.server.doorway import Doorway
 from ticker.server.loop_watch import LoopWatch
 from ticker.server.metrics import Metrics, Sources
-from ticker.server.proxies import Proxies
 from ticker.server.ready import Readiness
-from ticker.server.tls import Certificate, CertificateError
 from ticker.server.visits import Visits
 from ticker.stream.alpaca_accounts import PLANS, Accounts
 from ticker.stream.alpaca_days import Days
@@ -74,10 +67,10 @@ class Node:
         self._journal: Journal | None = None
         self._rereads: list[Callable[[], None]] = []
         """What SIGHUP calls, each of which logs what it did."""
-        self._gate = _gate(settings, clock)
+        self._gate = doors.gate(settings, clock)
         self._rereads.append(self._reread_tokens)
-        self._doorway = _doorway(settings)
-        self._certificate = _certificate(settings)
+        self._doorway = doors.doorway(settings)
+        self._certificate = doors.certificate(settings)
         if self._certificate is not None:
             self._rereads.append(self._certificate.reload)
 
@@ -89,7 +82,8 @@ class Node:
         """
         if self._settings.journal:
             self._journal = self._possess_journal()
-        self._assemble(await prepared(self._feed))
+        self._make_stream(await prepared(self._feed))
+        self._make_doors()
         settings = self._settings
         pages = dashboard.files()
         supervisor = Supervisor(
@@ -172,7 +166,8 @@ class Node:
             self._sweep = asyncio.create_task(self._connections.tick())
             self._sweep.add_done_callback(_tell_failure)
 
-    def _assemble(self, instruments: list[Instrument]) -> None:
+    def _make_stream(self, instruments: list[Instrument]) -> None:
+        """Make what a tick passes from the feed to the Hub."""
         settings, clock, feed = self._settings, self._clock, self._feed
         series, journal = series_of(feed), self._journal
         past = None if journal is None else journal.recall(feed, series, instruments)
@@ -219,6 +214,10 @@ class Node:
                 commands_per_s=settings.max_commands_per_s,
             ),
         )
+
+    def _make_doors(self) -> None:
+        """Make what clients come in by, and the feed."""
+        settings, clock = self._settings, self._clock
         outbox_bytes = int(settings.outbox_mib * MIB)
         self._connections = Connections(self._market, [MsgpackCodec(), JsonCodec()], clock, outbox_bytes)
         self._visits = Visits(
@@ -231,7 +230,7 @@ class Node:
         )
         self._alpaca_test = AlpacaTestMarket(clock, self._market.limits)
         accounts = Accounts(
-            _credentials(settings.alpaca_key),
+            doors.credentials(settings.alpaca_key),
             PLANS[settings.alpaca_plan],
             self._gate,
             is_open_to_all=settings.no_auth,
@@ -343,56 +342,6 @@ class Node:
 def _tell_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (failure := task.exception()) is not None:
         log.critical("a part of the server has ended that should not: restart it", exc_info=failure)
-
-
-def _gate(settings: Settings, clock: Clock) -> Gate:
-    """Return who is let in. Raises UsageError."""
-    try:
-        return open_gate(
-            host=settings.host,
-            token_file=settings.token_file,
-            tokens=settings.tokens,
-            jwt_key=settings.jwt_key,
-            jwt_algorithm=settings.jwt_algorithm,
-            jwt_audience=settings.jwt_audience,
-            no_auth=settings.no_auth,
-            connections=settings.max_connections_per_principal,
-            now_s=lambda: clock.now() / 1e9,
-        )
-    except AccessError as error:
-        raise UsageError(str(error)) from error
-
-
-def _doorway(settings: Settings) -> Doorway:
-    """Return which requests are let in. Raises UsageError."""
-    try:
-        proxies = Proxies(_list(settings.trusted_proxy))
-    except ValueError as error:
-        raise UsageError(f"--trusted-proxy: {error}") from error
-    hosts, origins = _list(settings.allow_host), _list(settings.allow_origin)
-    return Doorway(settings.host, hosts, origins, proxies, settings.max_header_kib * 1024)
-
-
-def _certificate(settings: Settings) -> Certificate | None:
-    """Return what connections are encrypted with; None if they aren't. Raises UsageError."""
-    if not settings.tls_cert:
-        if settings.tls_key:
-            raise UsageError("--tls-key: belongs to a certificate; name that with --tls-cert")
-        return None
-    try:
-        return Certificate(settings.tls_cert, settings.tls_key)
-    except CertificateError as error:
-        raise UsageError(str(error)) from error
-
-
-def _list(text: str) -> list[str]:
-    return [each for each in text.split(",") if each]
-
-
-def _credentials(text: str) -> list[Credentials]:
-    """Return the credentials of `--alpaca-key`."""
-    pairs = (each.partition(":") for each in text.split(",") if each)
-    return [Credentials.of(key, secret) for key, _, secret in pairs]
 
 
 def series_of(feed: Feed) -> list[Series]:
