@@ -84,7 +84,7 @@ class Node:
             await asyncio.sleep(0)
         print("listening", file=sys.stderr, flush=True)
 
-cli.STOP_MARGIN_S = cli.AFTER_STOP_S = 0.2
+cli.STOP_MARGIN_S = cli.AFTER_STOP_S = {margin_s}
 Node.start, Node.stop = Node.{start}, Node.{stop}
 sys.exit(cli.serve(Settings("stub", drain_s=0, token_file="{token_file}"), Feed(), SystemClock(), Node))
 """
@@ -117,8 +117,12 @@ def start_program() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Return `start(start=…, stop=…)`, which starts the command line in a process with a node that behaves so."""
     processes: list[subprocess.Popen[str]] = []
 
-    def begin(start: str = "start", stop: str = "stop", token_file: str = "", **keywords: Any) -> subprocess.Popen[str]:
-        program = PROGRAM.replace("{start}", start).replace("{stop}", stop).replace("{token_file}", token_file)
+    def begin(
+        start: str = "start", stop: str = "stop", token_file: str = "", margin_s: float = 0.2, **keywords: Any
+    ) -> subprocess.Popen[str]:
+        program = PROGRAM
+        for name, value in {"start": start, "stop": stop, "token_file": token_file, "margin_s": margin_s}.items():
+            program = program.replace(f"{{{name}}}", str(value))
         process = subprocess.Popen(
             [sys.executable, "-c", program],
             cwd=ROOT,
@@ -429,7 +433,7 @@ def test_the_first_signal_stops_the_node_and_the_exit_code_is_0(
 def test_a_second_signal_ends_the_process_at_once(
     number: signal.Signals, start_program: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    process = start_program(stop="hang")
+    process = start_program(stop="hang", margin_s=60)
     line_of(process.stdout)
 
     process.send_signal(signal.SIGTERM)
