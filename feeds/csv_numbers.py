@@ -72,7 +72,7 @@ class Numbers:
             return Numbers(np.zeros(0, np.int64), scale)
         words = np.frombuffer(column.buffers()[1], np.int64, 2 * len(column), column.offset * 16)
         low, high = words[::2], words[1::2]
-        beyond = high != low >> 63
+        beyond = (high != low >> 63) | (low < -LARGEST)
         if not beyond.any():
             return Numbers(low.copy(), scale)
         rows = np.flatnonzero(beyond)
@@ -85,7 +85,7 @@ class Numbers:
     def of_pairs(pairs: Sequence[tuple[int, int]], scale: int, shift: int = 0) -> Numbers:
         """Return the numbers of pairs (whole number, decimals), each a number of 10**-shift, at `scale`."""
         wholes = [whole * 10 ** (scale - shift - decimals) for whole, decimals in pairs]
-        wide = {row: whole for row, whole in enumerate(wholes) if not -(2**63) <= whole < 2**63}
+        wide = {row: whole for row, whole in enumerate(wholes) if abs(whole) > LARGEST}
         for row in wide:
             wholes[row] = 0
         return Numbers(np.array(wholes, np.int64), scale, wide)

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from feeds.csv_delimited import DelimitedReader
@@ -160,6 +160,7 @@ def test_text_is_taken_exactly(text: str) -> None:
     st.integers(0, 6),
     st.lists(st.integers(0, 9), min_size=3, max_size=3),
 )
+@example([(0, -(2**63))], 0, [0, 0, 0])
 def test_numbers_are_put_at_their_symbols_scales_or_refused(
     rows: list[tuple[int, int]], scale: int, scales: list[int]
 ) -> None:
