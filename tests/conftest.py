@@ -29,7 +29,8 @@ STOP_S = 5.0
 
 # Shared machines make single examples slow now and then; slowness is what benchmarks/ is for.
 hypothesis.settings.register_profile("tickercast", deadline=None, print_blob=True)
-hypothesis.settings.load_profile("tickercast")
+hypothesis.settings.register_profile("same", hypothesis.settings.get_profile("tickercast"), derandomize=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tickercast"))
 
 
 def pytest_itemcollected(item: Any) -> None:
