@@ -33,6 +33,11 @@ hypothesis.settings.register_profile("same", hypothesis.settings.get_profile("ti
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tickercast"))
 
 
+if hasattr(signal, "SIGHUP"):
+    # Servers that tests start inherit it: under nohup, say, they would be deaf to SIGHUP.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def pytest_itemcollected(item: Any) -> None:
     """Give every `async def` test the `io_loop`, asked for or not: pytest-tornasync would take a deprecated default."""
     if inspect.iscoroutinefunction(getattr(item, "obj", None)) and "io_loop" not in item.fixturenames:
