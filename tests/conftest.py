@@ -33,8 +33,9 @@ hypothesis.settings.register_profile("same", hypothesis.settings.get_profile("ti
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tickercast"))
 
 
+# What is ignored is inherited: started with nohup or in the background of a script, servers would be deaf to these.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
-    # Servers that tests start inherit it: under nohup, say, they would be deaf to SIGHUP.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
