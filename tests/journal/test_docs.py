@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.journal.stage import Stage
-from ticker.journal import ledger
+from ticker.journal import commits
 
 PAGE = (Path(__file__).parents[2] / "docs" / "journal.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -56,5 +56,5 @@ def test_all_segments_are_read_by_pandas() -> None:
 def test_the_page_names_every_record_by_its_number() -> None:
     kinds = [int(number) for number in re.findall(r"^\| (\d) \|", PAGE, re.MULTILINE)]
 
-    assert kinds == list(range(len(ledger._KINDS)))
-    assert ledger.OPEN.decode().strip() in PAGE
+    assert kinds == list(range(len(commits._KINDS)))
+    assert commits.OPEN.decode().strip() in PAGE

@@ -1,6 +1,6 @@
 """The directory of a journal: its lock, its files' names, what belongs to which segment.
 
-00000007.commits            what was written, in order (ledger.py)
+00000007.commits            what was written, in order (commits.py)
 00000007.symbols.arrows     the instruments, and the state that the segment goes on with
 00000007.trades.arrows      rows; quotes, bars-1s, bars-60s, … likewise: streams in Arrow's IPC format
 """

@@ -14,8 +14,8 @@ from ticker.columns import Block
 from ticker.feed import Feed
 from ticker.journal import JournalError
 from ticker.journal.boot import boot_id
+from ticker.journal.commits import End, Flush, Gap, Head
 from ticker.journal.folder import Folder
-from ticker.journal.ledger import End, Flush, Gap, Head
 from ticker.journal.parts import Parts
 from ticker.journal.past import Past, recall
 from ticker.journal.recovery import restore

@@ -20,8 +20,8 @@ from ticker.columns import Array
 from ticker.feed import Feed
 from ticker.journal import JournalError
 from ticker.journal.boot import boot_id
+from ticker.journal.commits import Commits, End, Flush, Head, Piece, read
 from ticker.journal.folder import Folder
-from ticker.journal.ledger import End, Flush, Head, Ledger, Piece, read
 from ticker.journal.rows import Rows, instruments_of, state_of
 from ticker.model import Instrument, Series
 
@@ -37,17 +37,17 @@ class Written:
     """A segment that is whole."""
 
     number: int
-    ledger: Ledger
+    commits: Commits
     paths: Sequence[Path]
     """The files of its pieces: that of the symbols, then those of the series."""
 
     @property
     def head(self) -> Head:
-        return self.ledger.head
+        return self.commits.head
 
     @property
     def flushes(self) -> list[Flush]:
-        return [each for each in self.ledger.records if isinstance(each, Flush)]
+        return [each for each in self.commits.records if isinstance(each, Flush)]
 
     def symbols(self) -> pa.Table:
         """Return the file of symbols."""
@@ -80,7 +80,7 @@ class Past:
         last: Head | Flush = flushes[-1] if flushes else head
         self.clock_ns = last.clock_ns
         self.taken = dict(zip(self.series, last.taken, strict=True))
-        self.flushes = self.newest.ledger.flushes
+        self.flushes = self.newest.commits.flushes
 
     def check(self, feed: Feed, series: Sequence[Series], instruments: Sequence[Instrument]) -> None:
         """Raise Lost if a feed cannot go on with this epoch."""
@@ -122,16 +122,16 @@ def find(folder: Folder) -> Past | None:
     if not numbers:
         return None
     newest = _written(folder, numbers[-1])
-    _trust(newest.ledger)
+    _trust(newest.commits)
     _check_pieces(newest)
     _cut(folder, newest)
     segments = [newest]
     for number in reversed(numbers[:-1]):
         try:
             older = _written(folder, number)
-            if older.head.epoch != newest.head.epoch or older.ledger.has_ended:
+            if older.head.epoch != newest.head.epoch or older.commits.has_ended:
                 break
-            if older.ledger.damage or older.ledger.torn or older.ledger.flushes != segments[0].head.flushes:
+            if older.commits.damage or older.commits.torn or older.commits.flushes != segments[0].head.flushes:
                 raise Lost("flushes are missing at its end")
             _check_pieces(older)
         except Lost as reason:
@@ -149,33 +149,37 @@ def _is_unborn(folder: Folder, number: int) -> bool:
     path = folder.commits(number)
     if not path.exists():
         return False
-    ledger = read(path.read_bytes())
-    return not ledger.records and not ledger.has_ended and (not ledger.damage or (not ledger.size and ledger.is_at_end))
+    commits = read(path.read_bytes())
+    return (
+        not commits.records
+        and not commits.has_ended
+        and (not commits.damage or (not commits.size and commits.is_at_end))
+    )
 
 
 def _written(folder: Folder, number: int) -> Written:
     """Return a segment. Raises Lost if not even its head can be read."""
     try:
-        ledger = read(folder.commits(number).read_bytes())
+        commits = read(folder.commits(number).read_bytes())
     except FileNotFoundError:
         raise Lost(
             f"the commits of segment {number} are not there: its disk was full, or somebody removed them"
         ) from None
-    if not ledger.records:
-        raise Lost(f"segment {number} is damaged: {ledger.damage}")
-    return Written(number, ledger, folder.files(number, tuple(Series(*each) for each in ledger.head.series)))
+    if not commits.records:
+        raise Lost(f"segment {number} is damaged: {commits.damage}")
+    return Written(number, commits, folder.files(number, tuple(Series(*each) for each in commits.head.series)))
 
 
-def _trust(ledger: Ledger) -> None:
-    """Raise Lost unless a ledger has everything that was offered."""
-    if ledger.has_ended:
+def _trust(commits: Commits) -> None:
+    """Raise Lost unless everything that was offered is committed."""
+    if commits.has_ended:
         raise Lost("it could not be written any more, by a full disk perhaps, and the server went on without")
-    head, boot = ledger.head, boot_id()
+    head, boot = commits.head, boot_id()
     is_same_boot = head.boot == boot != ""
-    if not (is_same_boot or head.is_synced or isinstance(ledger.records[-1], End)):
+    if not (is_same_boot or head.is_synced or isinstance(commits.records[-1], End)):
         raise Lost("the machine was started anew since, so the last rows may not have reached the disk")
-    if ledger.damage and not (head.is_synced and not is_same_boot and ledger.is_at_end):
-        raise Lost(ledger.damage)
+    if commits.damage and not (head.is_synced and not is_same_boot and commits.is_at_end):
+        raise Lost(commits.damage)
 
 
 def _check_pieces(segment: Written) -> None:
@@ -185,7 +189,7 @@ def _check_pieces(segment: Written) -> None:
         files = [memoryview(path.read_bytes()) for path in segment.paths]
     except OSError as error:
         raise Lost(f"{error.filename}: {error.strerror}") from None
-    for piece in segment.ledger.pieces:
+    for piece in segment.commits.pieces:
         start = at[piece.file]
         at[piece.file] += piece.size
         data = files[piece.file][start : at[piece.file]]
@@ -195,8 +199,8 @@ def _check_pieces(segment: Written) -> None:
 
 def _cut(folder: Folder, segment: Written) -> None:
     """Cut off what was written of a flush that isn't whole."""
-    ends = _ends(segment.ledger.pieces, len(segment.paths))
-    ends_of = dict(zip(segment.paths, ends, strict=True)) | {folder.commits(segment.number): segment.ledger.size}
+    ends = _ends(segment.commits.pieces, len(segment.paths))
+    ends_of = dict(zip(segment.paths, ends, strict=True)) | {folder.commits(segment.number): segment.commits.size}
     torn = 0
     for path, end in ends_of.items():
         size = path.stat().st_size
@@ -207,7 +211,7 @@ def _cut(folder: Folder, segment: Written) -> None:
         log.warning(
             "journal: the server was killed while it wrote flush %d: %d bytes of it are cut off; it was never offered "
             "to anyone",
-            segment.ledger.flushes,
+            segment.commits.flushes,
             torn,
         )
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from ticker.clock import Clock
 from ticker.columns import Block
 from ticker.journal import JournalError
-from ticker.journal.ledger import Flush, Gap
+from ticker.journal.commits import Flush, Gap
 from ticker.journal.parts import Parts
 from ticker.journal.past import Past, Written
 from ticker.model import Series
@@ -43,7 +43,7 @@ def restore(past: Past, parts: Parts, clock: Clock, history_s: float) -> None:
 
     spread({"batcher": parts.batcher, "bars": parts.bars, "days": parts.days}, state)
     reader = _Reader(past.newest, past, names, past.series)
-    for record in past.newest.ledger.records:
+    for record in past.newest.commits.records:
         if isinstance(record, Flush):
             (blocks,) = reader.read([record])
             parts.batcher.follow(blocks, record.clock_ns)

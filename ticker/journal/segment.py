@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from ticker.columns import Block
-from ticker.journal import ledger
+from ticker.journal import commits
+from ticker.journal.commits import Flush, Head, Piece, Record, Symbols
 from ticker.journal.folder import Folder
-from ticker.journal.ledger import Flush, Head, Piece, Record, Symbols
 from ticker.journal.rows import batch_of, head_of, schema_of, symbols_batch, symbols_schema
 from ticker.model import Series
 from ticker.stream.directory import Directory
@@ -48,7 +48,7 @@ class Segment:
         try:
             # The commits come first: a number without them is a segment that somebody took apart.
             self._commits = self._created(self._commits_path)
-            self._write(self._commits, ledger.OPEN)
+            self._write(self._commits, commits.OPEN)
             for path in folder.files(number, directory.series):
                 self._fds.append(self._created(path))
             pieces = [self._put(0, head_of(self._symbols_schema), 0)]
@@ -100,7 +100,7 @@ class Segment:
     def mark_as_ended(self) -> None:
         """Make known that rows were offered that are not in here. Raises OSError where no way leads to that."""
         try:
-            if os.pwrite(self._commits, ledger.ENDED, 0) == len(ledger.ENDED):
+            if os.pwrite(self._commits, commits.ENDED, 0) == len(commits.ENDED):
                 _sync(self._commits)
                 return
         except OSError:
@@ -128,7 +128,7 @@ class Segment:
         return Piece(place, data.size, zlib.crc32(data), rows)
 
     def _commit(self, record: Record) -> None:
-        self._write(self._commits, ledger.pack(record))
+        self._write(self._commits, commits.pack(record))
 
     def _write(self, fd: int, data: bytes | pa.Buffer) -> None:
         left = memoryview(data)

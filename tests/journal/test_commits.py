@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ticker.journal.ledger import ENDED, OPEN, End, Flush, Gap, Head, Piece, Record, Symbols, pack, read
+from ticker.journal.commits import ENDED, OPEN, End, Flush, Gap, Head, Piece, Record, Symbols, pack, read
 
 HEAD = Head("9f2c51d0", [["trades", 0], ["bars", 60]], "simulated", None, "boot", False, 7, 1, None, [0, 0], [])  # type: ignore[list-item]
 numbers = st.integers(0, 2**63 - 1)
@@ -27,10 +27,10 @@ def packed(parts: list[Record]) -> list[bytes]:
 
 @given(files)
 def test_what_was_written_is_read(written: list[Record]) -> None:
-    ledger = read(OPEN + b"".join(packed(written)))
+    commits = read(OPEN + b"".join(packed(written)))
 
-    assert ledger.records == written
-    assert (ledger.torn, ledger.damage, ledger.has_ended) == (0, "", False)
+    assert commits.records == written
+    assert (commits.torn, commits.damage, commits.has_ended) == (0, "", False)
 
 
 @given(files, st.data())
@@ -40,13 +40,13 @@ def test_a_file_that_was_cut_short_is_read_up_to_its_last_whole_record(
     whole = OPEN + b"".join(packed(written))
     size = data.draw(st.integers(0, len(whole)))
 
-    ledger = read(whole[:size])
+    commits = read(whole[:size])
 
-    assert ledger.records == written[: len(ledger.records)]
-    assert ledger.damage == ""
-    assert ledger.size + ledger.torn == size
-    rest = packed(written)[len(ledger.records) :]
-    assert not rest or ledger.torn < (len(rest[0]) if ledger.size else len(OPEN))
+    assert commits.records == written[: len(commits.records)]
+    assert commits.damage == ""
+    assert commits.size + commits.torn == size
+    rest = packed(written)[len(commits.records) :]
+    assert not rest or commits.torn < (len(rest[0]) if commits.size else len(OPEN))
 
 
 @given(files, st.data())
@@ -54,19 +54,19 @@ def test_a_byte_that_is_another_is_found_wherever_it_is(written: list[Record], d
     changed = bytearray(OPEN + b"".join(packed(written)))
     changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
 
-    ledger = read(bytes(changed))
+    commits = read(bytes(changed))
 
-    assert ledger.damage
-    assert ledger.records == written[: len(ledger.records)]
-    assert len(ledger.records) < len(written)
+    assert commits.damage
+    assert commits.records == written[: len(commits.records)]
+    assert len(commits.records) < len(written)
 
 
 @given(files, st.integers(1, 5000))
 def test_zeros_behind_the_last_record_are_a_machine_that_crashed(written: list[Record], zeros: int) -> None:
-    ledger = read(OPEN + b"".join(packed(written)) + bytes(zeros))
+    commits = read(OPEN + b"".join(packed(written)) + bytes(zeros))
 
-    assert ledger.records == written
-    assert ledger.is_at_end
+    assert commits.records == written
+    assert commits.is_at_end
 
 
 def test_a_damaged_record_is_the_last_one_only_if_nothing_comes_behind_it() -> None:
@@ -85,9 +85,9 @@ def test_a_first_line_that_was_written_over_tells_that_rows_are_missing() -> Non
 
 @pytest.mark.parametrize("payload", [End(), Gap(1, 2, 3)])
 def test_a_file_that_does_not_begin_with_a_head_is_damaged(payload: Record) -> None:
-    ledger = read(OPEN + pack(payload))
+    commits = read(OPEN + pack(payload))
 
-    assert (ledger.records, bool(ledger.damage)) == ([], True)
+    assert (commits.records, bool(commits.damage)) == ([], True)
 
 
 def test_the_epoch_has_had_as_many_flushes_as_the_last_one_says() -> None:

@@ -87,7 +87,7 @@ def pack(record: Record) -> bytes:
     return head + _CRC.pack(zlib.crc32(head)) + payload
 
 
-class Ledger(NamedTuple):
+class Commits(NamedTuple):
     """What a file of commits says."""
 
     records: list[Record]
@@ -109,7 +109,7 @@ class Ledger(NamedTuple):
 
     @property
     def head(self) -> Head:
-        """The first record. Not of a ledger without any."""
+        """The first record. Not to be asked where there is none."""
         head = self.records[0]
         assert isinstance(head, Head)
         return head
@@ -120,12 +120,12 @@ class Ledger(NamedTuple):
         return [piece for each in self.records if isinstance(each, Head | Flush | Symbols) for piece in each.pieces]
 
 
-def read(data: bytes) -> Ledger:
+def read(data: bytes) -> Commits:
     """Return what a file of commits says, as far as it can be read."""
     first = data[: len(OPEN)]
     if first not in (OPEN, ENDED):
         is_torn = OPEN.startswith(first)
-        return Ledger([], 0, len(data) if is_torn else 0, "" if is_torn else "its first line is another", False, False)
+        return Commits([], 0, len(data) if is_torn else 0, "" if is_torn else "its first line is another", False, False)
     records: list[Record] = []
     at, damage = len(OPEN), ""
     while not damage and len(data) - at >= _HEAD_BYTES:
@@ -144,9 +144,8 @@ def read(data: bytes) -> Ledger:
             at = start + size
     rest = len(data) - at
     is_last = rest >= _HEAD_BYTES and at + _HEAD_BYTES + _HEAD.unpack_from(data, at)[0] >= len(data)
-    is_last = rest >= _HEAD_BYTES and at + _HEAD_BYTES + _HEAD.unpack_from(data, at)[0] >= len(data)
     is_at_end = is_last or not any(data[at:])
-    return Ledger(records, at, 0 if damage else rest, damage, is_at_end, first == ENDED)
+    return Commits(records, at, 0 if damage else rest, damage, is_at_end, first == ENDED)
 
 
 def _unpack(payload: bytes, is_first: bool) -> Record | None:
