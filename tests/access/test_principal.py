@@ -1,31 +1,11 @@
-"""What a principal may see."""
+"""How long a principal is one."""
 
 from __future__ import annotations
-
-import pytest
 
 from ticker.access.principal import ANYONE, Principal
 
 
-@pytest.mark.parametrize(
-    ("patterns", "seen", "unseen"),
-    [
-        (("AAPL",), ["AAPL"], ["aapl", "AAPL2", "A", ""]),
-        (("BTC*", "ETH?"), ["BTC", "BTCUSD", "ETH2"], ["XBTC", "ETH", "ETHUS"]),
-        (("[A-C]X",), ["AX", "CX"], ["DX", "X"]),
-        ((), [], ["AAPL", "*"]),
-        (("?*",), ["A", "AAPL"], [""]),
-    ],
-)
-def test_one_pattern_that_matches_is_enough(patterns: tuple[str, ...], seen: list[str], unseen: list[str]) -> None:
-    principal = Principal("a", patterns)
-
-    assert all(principal.may_see(symbol) for symbol in seen)
-    assert not any(principal.may_see(symbol) for symbol in unseen)
-    assert not principal.may_see_all
-
-
-def test_anyone_may_see_all_for_ever() -> None:
-    assert ANYONE.may_see_all
-    assert ANYONE.may_see("anything")
+def test_a_principal_expires_at_its_time_and_anyone_never() -> None:
+    assert not Principal("a", expires_s=100.0).has_expired(99.9)
+    assert Principal("a", expires_s=100.0).has_expired(100.0)
     assert not ANYONE.has_expired(1e12)

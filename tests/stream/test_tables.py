@@ -66,7 +66,7 @@ def test_a_block_that_was_folded_is_not_folded_again() -> None:
 
 @given(st.lists(QUOTE, min_size=1, max_size=10), st.data())
 def test_quotes_fold_in_any_stages_to_the_same(quotes: list[Quote], data: st.DataObject) -> None:
-    each = QuoteUpdates.of_quotes(columns(quotes, 5))
+    each = QuoteUpdates(*columns(quotes, 5), np.ones(len(quotes), np.int64))
     cuts = np.array(sorted({0} | data.draw(st.sets(st.integers(0, len(quotes) - 1)))))
     halves = [each.take(slice(None, 1)), each.take(np.arange(1, len(quotes)))]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ticker.model import Instrument, Series
 from ticker.stream.directory import Directory
-from ticker.stream.views import MOST_VIEWS, View, Views, why_not
+from ticker.stream.views import MOST_VIEWS, Matcher, View, Views, why_not
 
 names = st.text("AB1*?[]!-.", min_size=1, max_size=4)
 symbols_of_all_sorts = names.filter(lambda name: name != "*")
@@ -18,6 +19,23 @@ TRADES = Series("trades")
 
 def directory(*symbols: str) -> Directory:
     return Directory("e", [TRADES], [Instrument(symbol) for symbol in symbols])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "seen", "unseen"),
+    [
+        (("AAPL",), ["AAPL"], ["aapl", "AAPL2", "A", ""]),
+        (("BTC*", "ETH?"), ["BTC", "BTCUSD", "ETH2"], ["XBTC", "ETH", "ETHUS"]),
+        (("[A-C]X",), ["AX", "CX"], ["DX", "X"]),
+        ((), [], ["AAPL", "*"]),
+        (("?*",), ["A", "AAPL"], [""]),
+    ],
+)
+def test_one_pattern_that_matches_is_enough(patterns: tuple[str, ...], seen: list[str], unseen: list[str]) -> None:
+    matches = Matcher(patterns)
+
+    assert all(map(matches, seen))
+    assert not any(map(matches, unseen))
 
 
 @given(

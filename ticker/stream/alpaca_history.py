@@ -47,11 +47,6 @@ class Timeframe:
                 return cls(amount, unit)
         raise ValueError(f"invalid timeframe: {text}")
 
-    @property
-    def is_minute(self) -> bool:
-        """Whether this is the timeframe of the stream's bars."""
-        return self == Timeframe(1, "Min")
-
     def source(self, intervals_s: Sequence[int]) -> Series | None:
         """Return the longest bars that these can be summed up from."""
         if self.unit in ("Min", "Hour"):

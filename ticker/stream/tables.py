@@ -24,11 +24,6 @@ class QuoteUpdates(NamedTuple):
     ask_size: Ints
     count: Ints  # type: ignore[assignment]
 
-    @classmethod
-    def of_quotes(cls, columns: tuple[Array, ...]) -> QuoteUpdates:
-        """Return each quote by itself."""
-        return cls._make((*columns, np.ones_like(columns[0])))
-
     @property
     def size(self) -> int:
         """How many runs these are."""
