@@ -282,13 +282,23 @@ async def test_a_request_may_name_thousands_of_symbols(codec: str, count: int) -
 
 async def test_more_than_a_confirmation_can_tell_is_beyond_the_limit_of_symbols() -> None:
     symbols = [f"S{number:05}" for number in range(100_000)]
-    async with running(HandFeed()) as url, await AlpacaWire.open(url) as wire:
+    async with running(HandFeed(), max_channels=1_000_000) as url, await AlpacaWire.open(url) as wire:
         await wire.log_in()
         for channel in ("quotes", "bars"):
             assert (await wire.ask(action="subscribe", **{channel: symbols}))["T"] == "subscription"
             symbols = symbols[:20_000]
         assert await wire.ask(action="subscribe", trades=symbols) == error(405, "symbol limit exceeded")
         assert (await wire.ask(action="subscribe"))["trades"] == []
+
+
+async def test_the_servers_limit_of_channels_holds_and_what_was_subscribed_stays() -> None:
+    async with running(HandFeed(), max_channels=2) as url, await AlpacaWire.open(url) as wire:
+        await wire.log_in()
+        assert await wire.ask(action="subscribe", trades=["AAPL"], quotes=["*"]) == error(405, "symbol limit exceeded")
+        subscribed = subscription(trades=["AAPL", "MSFT"])
+        assert await wire.ask(action="subscribe", trades=["AAPL", "MSFT"]) == subscribed
+        assert await wire.ask(action="subscribe", bars=["AAPL"]) == error(405, "symbol limit exceeded")
+        assert await wire.ask(action="subscribe") == subscribed
 
 
 @codecs

@@ -69,6 +69,7 @@ class AlpacaSession:
         "_guest",
         "_is_revoked",
         "_is_stranger",
+        "_most_channels",
         "_opened_s",
         "_refused_s",
         "_requests",
@@ -95,7 +96,7 @@ class AlpacaSession:
         self._full = False
         self._is_stranger = True
         self._requests, self._auths = Rate(), Rate()
-        self._commands_per_s = endpoint.market.limits.commands_per_s
+        self._commands_per_s, self._most_channels = endpoint.market.limits.commands_per_s, 0
         accounts.greet(guest.peer)
 
     @property
@@ -252,7 +253,8 @@ class AlpacaSession:
     def _see(self, grant: Grant) -> None:
         """Let the client see and do what a grant permits."""
         view = self.market.views.of(grant.principal.symbols)
-        self._commands_per_s = self.market.limits_of(grant.principal).commands_per_s
+        limits = self.market.limits_of(grant.principal)
+        self._commands_per_s, self._most_channels = limits.commands_per_s, limits.channels
         self.subscriptions.everything = self._endpoint.everything.within(view)
 
     def _knows(self, symbol: str) -> bool:
@@ -280,9 +282,7 @@ class AlpacaSession:
 
     def _allows(self, wanted: Lists) -> bool:
         """Tell whether these lists are within the limits of plan and token."""
-        assert self._grant is not None
-        most = self._grant.principal.channels
-        if most is not None and self.subscriptions.count(wanted) > most:
+        if self.subscriptions.count(wanted) > self._most_channels:
             return False
         return self._accounts.plan.allows(wanted.get("trades", ()), wanted.get("quotes", ()))
 
