@@ -43,17 +43,18 @@ class Encoded:
             # A symbol stands twice where rows are missed in between.
             frames[symbol] = frames[symbol] + frame if frames[symbol] else frame
             rows[symbol] += count
-        self._entries = [
-            None if column is None else _by_symbol(column, block.symbols, size)
-            for column in entries_of(block, next_seqs)
-        ]
+        columns = entries_of(block, next_seqs)
+        self._entries = None  # as in most blocks
+        if any(column is not None for column in columns):
+            self._entries = [None if each is None else _by_symbol(each, block.symbols, size) for each in columns]
 
     def entry(self, getter: Getter | None) -> Entry | None:
         """Return what is to be entered for these symbols (None: all there are)."""
-        merged, running, missed = self._entries
-        if merged is None and running is None and missed is None:
+        if self._entries is None:
             return None
-        return Entry(*(0 if each is None else sum(each if getter is None else getter(each)) for each in self._entries))
+        return Entry.of(
+            None if each is None else sum(each if getter is None else getter(each)) for each in self._entries
+        )
 
     @property
     def nbytes(self) -> int:
@@ -62,7 +63,7 @@ class Encoded:
 
     def grow(self, size: int) -> None:
         """Make room for symbol numbers below `size`, which have appeared since and have nothing here."""
-        for entries in self._entries:
+        for entries in self._entries or ():
             if entries is not None:
                 entries += [0] * (size - len(entries))
         self.frames += [_EMPTY] * (size - len(self.frames))

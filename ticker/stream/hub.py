@@ -160,11 +160,7 @@ class Hub:
         """Return a block that is for one client alone."""
         rows = block.rows.tolist()
         entries = entries_of(block, self._next_seqs(block))
-        entry = (
-            Entry(*(0 if each is None else int(each.sum()) for each in entries))
-            if any(each is not None for each in entries)
-            else None
-        )
+        entry = Entry.of(None if each is None else int(each.sum()) for each in entries)
         return codec.join(codec.encode(block, self._directory), rows), sum(rows), entry
 
     def _enter(self, outbox: Outbox, codec: RowCodec, interval_ms: int, parts: Parts, position: int) -> Audience:

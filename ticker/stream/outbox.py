@@ -7,7 +7,7 @@ stalled clients share the same bytes, and goes out in order when the socket is f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -51,6 +51,12 @@ class Entry(NamedTuple):
     merged: int = 0
     running: int = 0
     missed: int = 0
+
+    @classmethod
+    def of(cls, counts: Iterable[int | None]) -> Entry | None:
+        """Return an entry of what there is (None: nothing), None if there is nothing at all."""
+        found = tuple(counts)
+        return None if found == (None, None, None) else cls(*(each or 0 for each in found))
 
     def plus(self, other: Entry | None) -> Entry:
         """Return both."""
