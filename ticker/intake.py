@@ -98,10 +98,8 @@ class Intake:
             await self._clock.sleep(POLL_S)
 
     def _have_subscribed(self, count: int, quiet_s: float) -> bool:
-        ours = self._connections.market
-        sessions = [
-            session for session in self._connections.sessions if session.market is ours
-        ]  # not the test stream's
+        market = self._connections.market  # that of the test stream is another
+        sessions = [session for session in self._connections.sessions if session.market is market]
         listening = sum(session.subscriptions.wants_every_row for session in sessions)
         spoke_s = max((session.spoke_s for session in sessions), default=0.0)
         return listening >= count and self._clock.monotonic() - spoke_s >= quiet_s

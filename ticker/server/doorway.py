@@ -85,15 +85,10 @@ class Doorway:
         """Tell whether a host name, or an address, is this server's. It is in lower case, without brackets or port."""
         name = name.removesuffix(".")
         address = address_of(name)
-        if address is None:
-            if name == "localhost" or name.endswith(
-                ".localhost"
-            ):  # RFC 6761: it leads to this machine and nowhere else
-                return True
-        elif address.is_loopback:
+        if address is None and f".{name}".endswith(".localhost"):  # RFC 6761: it leads to this machine, nowhere else
             return True
         own = address_of(self.host)
-        if own is not None and own.is_unspecified and address is not None:
+        if address is not None and (address.is_loopback or (own is not None and own.is_unspecified)):
             return True
         return any(_is_same(name, each.lower()) for each in (self.host, *self.hosts))
 
