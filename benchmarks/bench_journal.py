@@ -1,4 +1,4 @@
-"""n) What does a journal cost?
+"""s) What does a journal cost?
 
     python benchmarks/bench_journal.py
 
@@ -111,11 +111,11 @@ def run(args: argparse.Namespace) -> None:
     turns = take_turns(contenders, args.rounds)
     others = {"without": turns.values("without", "ms"), "forced to the disk each time": turns.values("fsync", "ms")}
     figures = [
-        Figure("n", "with a journal", "of the ticks a CPU second without", turns.ratios("with", "without", "ticks")),
-        Figure("n", "with a journal: a flush of 5,000 ticks", "ms", turns.values("with", "ms"), more_is_better=False,
+        Figure("s", "with a journal", "of the ticks a CPU second without", turns.ratios("with", "without", "ticks")),
+        Figure("s", "with a journal: a flush of 5,000 ticks", "ms", turns.values("with", "ms"), more_is_better=False,
                others=others),
-        Figure("n", "a journal's size", "bytes a row", turns.values("with", "bytes"), more_is_better=False),
-        Figure("n", "beginning again", "s for a million rows", turns.values("with", "restart_s"), more_is_better=False),
+        Figure("s", "a journal's size", "bytes a row", turns.values("with", "bytes"), more_is_better=False),
+        Figure("s", "beginning again", "s for a million rows", turns.values("with", "restart_s"), more_is_better=False),
     ]  # fmt: skip
     save("journal", figures, vars(args), turns, measured=turns.measured)
 
