@@ -60,6 +60,7 @@ NOT_OF_CLIENTS = (
     "ticker.stream.tables.",
     "ticker.stream.runs.",
     "ticker.stream.listeners.",
+    "ticker.protocol.alpaca_msgpack._Template",
 )
 """Classes whose objects the history decides about, or which there is one of for each codec, mode and series in use."""
 RESETS = ("rst", "in the handshake, rst")
@@ -148,14 +149,25 @@ async def _read_for(sock: socket.socket, seconds: float) -> None:
 
 
 def look(server: Server, path: Path, settled: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the server occupies, once it has no more descriptors and tasks than `settled`, or patience ends."""
+    """Return what the server occupies, once it has no more than `settled` of descriptors, tasks and, if that tells
+    them, objects of clients; or patience ends. What a flush is encoded to lives until the next, so one look may see it.
+    """
     deadline_s = time.monotonic() + PATIENCE_S
     while True:
         counted = {**census(server, path), "descriptors": descriptors(server), "resident_kib": server.resident_kib}
         has_settled = all(counted[what] <= settled[what] for what in ("descriptors", "tasks"))
+        if "objects" in settled:
+            has_settled = has_settled and not grown(settled, counted)
         if has_settled or time.monotonic() > deadline_s:
             return counted
         time.sleep(0.1)
+
+
+def grown(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, int]:
+    """Return of which classes of clients' objects there are more, and how many."""
+    more = Counter(after["objects"])
+    more.subtract(before["objects"])
+    return {kind: count for kind, count in more.items() if count > 0 and not kind.startswith(NOT_OF_CLIENTS)}
 
 
 def measure(args: argparse.Namespace) -> Measured:
@@ -175,7 +187,9 @@ def measure(args: argparse.Namespace) -> Measured:
                     await neighbour.has_more.wait()
                 alone = await asyncio.to_thread(look, server, path, {"descriptors": 1 << 20, "tasks": 1 << 20})
                 await Crowd(server.port, chance, violations, tape.names).come(args.rate, args.warm_s)
-                before = await asyncio.to_thread(look, server, path, alone)
+                before = await asyncio.to_thread(
+                    look, server, path, {what: alone[what] for what in ("descriptors", "tasks")}
+                )
                 crowd = Crowd(server.port, chance, violations, tape.names)
                 await crowd.come(args.rate, args.seconds)
                 after = await asyncio.to_thread(look, server, path, before)
@@ -189,10 +203,8 @@ def measure(args: argparse.Namespace) -> Measured:
             crowd, before, after = asyncio.run(trial())
             for _ in range(tracebacks(server)):
                 violations.add("traceback", "see the server's log above")
-    more = Counter(after["objects"])
-    more.subtract(before["objects"])
-    grown = {kind: count for kind, count in more.items() if count > 0 and not kind.startswith(NOT_OF_CLIENTS)}
-    for words in (*violations.told, *(f"{count} more of {kind}" for kind, count in grown.items())):
+    more = grown(before, after)
+    for words in (*violations.told, *(f"{count} more of {kind}" for kind, count in more.items())):
         print(f"    {words}", file=sys.stderr)
     mib = (after["resident_kib"] - before["resident_kib"]) / 1024
     return {
@@ -200,13 +212,13 @@ def measure(args: argparse.Namespace) -> Measured:
         "ends": dict(crowd.ends),
         "descriptors": after["descriptors"] - before["descriptors"],
         "tasks": after["tasks"] - before["tasks"],
-        "objects": sum(grown.values()),
-        "grown": grown,
+        "objects": sum(more.values()),
+        "grown": more,
         "mib": mib,
         "before_mib": before["resident_kib"] / 1024,
         "violations": violations.count,
         "seed": seed,
-        "shown": f"{sum(crowd.ends.values()):,} came and went: {_gone(before, after)}, {sum(grown.values())} objects, "
+        "shown": f"{sum(crowd.ends.values()):,} came and went: {_gone(before, after)}, {sum(more.values())} objects, "
         f"{mib:+.1f} MiB of {before['resident_kib'] / 1024:.0f}, {violations.count} violations, seed {seed}",
     }
 
