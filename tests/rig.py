@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,16 @@ AAPL = Instrument("AAPL", price_scale=2, size_scale=0, time_scale=6)
 MSFT = Instrument("MSFT", price_scale=2, size_scale=0, time_scale=6)
 NOON_US = 1_795_435_200_000_000
 """Noon of 2026-11-23, in the microseconds of these instruments."""
+
+
+class NoonClock(SystemClock):
+    """The machine's clock, but it was noon when it began: the days of a HandFeed's rows last, whatever the date is."""
+
+    def __init__(self) -> None:
+        self._began_ns = time.monotonic_ns()
+
+    def now(self) -> int:
+        return NOON_US * 1000 + time.monotonic_ns() - self._began_ns
 
 
 class HandFeed(Feed):
@@ -85,7 +96,7 @@ class HandFeed(Feed):
 @asynccontextmanager
 async def running(feed: Feed, clock: Clock | None = None, **settings: Any) -> AsyncIterator[str]:
     """Run a node on a free port; yield the page's URL once the feed runs."""
-    clock = clock or SystemClock()
+    clock = clock or (NoonClock() if isinstance(feed, HandFeed) else SystemClock())
     node = Node(Settings("hand", **{"port": 0, **settings}), feed, clock)
     url = await node.start()
     if isinstance(feed, HandFeed):
