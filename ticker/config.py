@@ -99,6 +99,9 @@ class Settings:
     history_s: float = _setting(3600, "for how long these are kept", most=31_536_000)
     bars_mib: float = _setting(128, "memory for bars that clients can ask for", most=1 << 20)
     outbox_mib: float = _setting(16, "what may wait for a client in mode all; beyond it is closed", least=1, most=4096)
+    backlog_mib: float = _setting(
+        64, "what may be kept, once, for all who are behind; then those who lack most are closed", least=1, most=1 << 20
+    )
     stall_s: float = _setting(30, "a feed that is silent for so long is reported as stalled", least=0.1, most=86_400)
     heartbeat_s: float = _setting(
         10, "a client that was sent nothing for so long gets a heartbeat", least=0.1, most=3600

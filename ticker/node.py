@@ -180,7 +180,14 @@ class Node:
         later = asyncio.get_running_loop().call_soon
         is_replay = feed.replay is not None
         now_ns = None if is_replay else clock.now
-        self._hub = Hub(self._directory, self._history, bars, later, is_waited_for=is_replay)
+        self._hub = Hub(
+            self._directory,
+            self._history,
+            bars,
+            later,
+            is_waited_for=is_replay,
+            shared_bytes=int(settings.backlog_mib * MIB),
+        )
         broker = MemoryBroker()
         self._batcher = Batcher(
             self._directory, bars, broker.publish, feed=feed.name, now_ns=now_ns, ahead_s=feed.ahead_s

@@ -21,7 +21,7 @@ from ticker.stream.bars import Bars
 from ticker.stream.batcher import Batcher
 from ticker.stream.directory import Directory
 from ticker.stream.history import MIB, History
-from ticker.stream.hub import Hub
+from ticker.stream.hub import SHARED_BYTES, Hub
 from ticker.stream.market import Limits, Market
 from ticker.stream.outbox import Outbox, Pressure, Totals
 from ticker.stream.session import Session
@@ -140,6 +140,7 @@ class World:
         heartbeat_s: float = 10.0,
         defers: bool = False,
         is_waited_for: bool = False,
+        shared_bytes: int = SHARED_BYTES,
     ) -> None:
         series = [Series(kind) for kind in kinds if kind != "bars"]
         series += [Series("bars", interval_s) for interval_s in intervals_s if "bars" in kinds]
@@ -150,7 +151,14 @@ class World:
         folded_s = [interval_s for interval_s in intervals_s if interval_s not in emitted_s]
         bars = Bars(self.directory, folded_s if "bars" in kinds else ())
         self.history = History(self.directory, ticks_mib, age_s, bars_mib)
-        self.hub = Hub(self.directory, self.history, bars, self._later, is_waited_for=is_waited_for)
+        self.hub = Hub(
+            self.directory,
+            self.history,
+            bars,
+            self._later,
+            is_waited_for=is_waited_for,
+            shared_bytes=shared_bytes,
+        )
         self._defers = defers
         self._deferred: list[Callable[[], None]] = []
         self.pressure = Pressure()
@@ -244,6 +252,7 @@ class World:
         for peer in self.peers:
             if peer.session.closing is None:
                 peer.send("ping")
+            if peer.session.closing is None:  # still: it may hear only now that it is too slow
                 peer.reader.check_complete()
         assert self.owed == 0
         assert self.totals.waiting == {peer.outbox for peer in self.peers if peer.outbox.queued + peer.outbox.owed}

@@ -14,6 +14,7 @@ from tests.stream.reference import frames, unpack_column
 from ticker.columns import Block, Ticks
 from ticker.model import Channel, Instrument, Series
 from ticker.protocol.codec import Catalogue
+from ticker.protocol.messages import CloseCode
 from ticker.protocol.native import MsgpackCodec
 from ticker.stream.conflation import MOST_ENTRIES
 from ticker.stream.outbox import MOST_UNSENT
@@ -372,19 +373,45 @@ def test_what_is_kept_for_those_behind_is_bounded_and_then_each_gets_its_own_par
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ticker.stream.hub.KEPT_BYTES", 100)
-    monkeypatch.setattr("ticker.stream.hub.SHARED_BYTES", 3000)
-    world = World()
+    world = World(shared_bytes=5000)
     stalled = world.connect()
     stalled.subscribe("AAPL")
     stalled.block()
 
-    flood(world, 200)
+    flood(world, 120)
 
-    assert world.hub._backlog.nbytes < 6000
-    assert stalled.outbox.queued > 3000
+    assert world.hub.behind[1] < 5200
+    assert stalled.outbox.queued > 2000
     stalled.free()
     world.hub.serve_late()
-    assert stalled.reader.rows == 200
+    assert stalled.reader.rows == 120
+
+
+def test_who_lacks_more_than_an_equal_share_of_what_may_be_kept_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticker.stream.hub.KEPT_BYTES", 100)
+    world = World(shared_bytes=5000)
+    stalled = [world.connect() for _ in range(50)]
+    modest, healthy = world.connect(), world.connect()
+    for peer in (*stalled, healthy):
+        peer.subscribe("AAPL")
+    modest.subscribe("MSFT")
+    for peer in (*stalled, modest):
+        peer.block()
+    for _ in range(3):
+        world.trade("MSFT")
+        world.flush()
+
+    flood(world, 200)
+    for peer in (*stalled, modest):
+        peer.session.tick(0.0)
+
+    assert {peer.session.closing for peer in stalled} == {CloseCode.TOO_SLOW}
+    assert modest.session.closing is None
+    assert world.hub.behind[1] < 5200
+    assert sum(peer.outbox.queued for peer in (*stalled, modest)) < 5000
+    modest.free()
+    world.hub.serve_late()
+    assert (modest.reader.rows, healthy.reader.rows) == (3, 200)
 
 
 def test_who_is_set_back_can_be_given_its_part_before_something_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

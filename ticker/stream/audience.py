@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -12,11 +12,13 @@ from ticker.columns import Block, Ints
 from ticker.model import Series
 from ticker.protocol.codec import Catalogue, RowCodec
 from ticker.stream.outbox import Entry, Outbox
+from ticker.stream.packed import Packed, Store, packed_ints
 
 Part = tuple[Series, tuple[int, ...] | None]
 """The channels of one series: symbol numbers, ascending, or None for all there are."""
 Parts = tuple[Part, ...]
-Getter = Callable[[list[Any]], tuple[Any, ...]]
+Getter = Callable[[Any], tuple[Any, ...]]
+"""Returns some items, those of its symbols, of what has one for each symbol number."""
 Share = tuple[bytes, int, Entry | None]
 """What a client gets, as one piece: the bytes, how many rows that is, and what of it the books need to know."""
 NO_SHARE: Share = (b"", 0, None)
@@ -29,20 +31,25 @@ class Encoded:
 
     __slots__ = ("_entries", "all_rows", "everything", "frames", "rows")
 
+    everything: Sequence[bytes] | Packed
+    """All parts."""
+    all_rows: Sequence[int] | memoryview[int]
+    """How many rows each of these stands for."""
+    frames: Sequence[bytes] | Packed
+    """All parts of each symbol number, as one."""
+    rows: Sequence[int] | memoryview[int]
+    """How many rows each of these stands for."""
+
     def __init__(self, codec: RowCodec, block: Block, catalogue: Catalogue, next_seqs: Ints | None = None) -> None:
         """Encode a block; `next_seqs`, by run, are the numbers that bars have not reached which still run."""
         size = len(catalogue.instruments)
-        self.everything = codec.encode(block, catalogue)
-        """All parts."""
-        self.all_rows: list[int] = block.rows.tolist()
-        """How many rows each of these stands for."""
-        self.frames = [_EMPTY] * size
-        self.rows = [0] * size
-        frames, rows = self.frames, self.rows
-        for symbol, frame, count in zip(block.symbols.tolist(), self.everything, self.all_rows, strict=True):
+        parts, counts = codec.encode(block, catalogue), block.rows.tolist()
+        frames, rows = [_EMPTY] * size, [0] * size
+        for symbol, part, count in zip(block.symbols.tolist(), parts, counts, strict=True):
             # A symbol stands twice where rows are missed in between.
-            frames[symbol] = frames[symbol] + frame if frames[symbol] else frame
+            frames[symbol] = frames[symbol] + part if frames[symbol] else part
             rows[symbol] += count
+        self.everything, self.all_rows, self.frames, self.rows = parts, counts, frames, rows
         columns = entries_of(block, next_seqs)
         self._entries = None  # as in most blocks
         if any(column is not None for column in columns):
@@ -56,18 +63,21 @@ class Encoded:
             None if each is None else sum(each if getter is None else getter(each)) for each in self._entries
         )
 
-    @property
-    def nbytes(self) -> int:
-        """What the frames occupy, with the lists that find them."""
-        return sum(map(len, self.everything)) + 50 * len(self.everything) + 16 * len(self.frames)
+    def pack(self, store: Store) -> int:
+        """Keep the frames in a store from now on; return how many bytes they occupy there."""
+        frames, rows = Packed(self.frames, store), packed_ints(self.rows, store)
+        self.everything = self.frames = frames
+        self.all_rows = self.rows = rows
+        return frames.nbytes + rows.nbytes
 
     def grow(self, size: int) -> None:
         """Make room for symbol numbers below `size`, which have appeared since and have nothing here."""
+        more = [0] * (size - len(self.rows))
         for entries in self._entries or ():
             if entries is not None:
-                entries += [0] * (size - len(entries))
-        self.frames += [_EMPTY] * (size - len(self.frames))
-        self.rows += [0] * (size - len(self.rows))
+                entries += more
+        self.frames = [*self.frames, *[_EMPTY] * len(more)]
+        self.rows = [*self.rows, *more]
 
 
 class Audience:

@@ -14,6 +14,7 @@ from ticker.model import Series
 from ticker.protocol.codec import RowCodec
 from ticker.stream.audience import NO_SHARE, Audience, Encoded, Share
 from ticker.stream.outbox import Entry
+from ticker.stream.packed import Store
 
 Encode = Callable[[RowCodec, Block], Encoded | None]
 
@@ -36,6 +37,7 @@ class Backlog:
     def __init__(self, encode: Encode) -> None:
         self._encode = encode
         self._flushes: deque[_Flush] = deque()
+        self._store = Store()
         self.nbytes = 0
         """What those occupy that were offered to all and are kept for those behind."""
 
@@ -65,7 +67,8 @@ class Backlog:
     def release(self, position: int, *, is_offered: bool) -> None:
         """Forget flushes up to `position`: nobody stands before it.
 
-        With `is_offered` all others were offered to everyone: what is encoded is all that can still be asked for.
+        With `is_offered` all others were offered to everyone: what is encoded is all that can still be asked for, and
+        that rarely.
         """
         while self._flushes and self._flushes[0].number <= position:
             self.nbytes -= self._flushes.popleft().nbytes
@@ -74,8 +77,11 @@ class Backlog:
                 if not flush.blocks:
                     break
                 flush.blocks = ()
-                flush.nbytes = sum(each.nbytes for blocks in flush.encoded.values() for each in blocks.values() if each)
+                encoded = (each for by_series in flush.encoded.values() for each in by_series.values() if each)
+                flush.nbytes = sum(each.pack(self._store) for each in encoded)
                 self.nbytes += flush.nbytes
+        if not self._flushes:
+            self._store.leave()
 
     def _encoded(self, codec: RowCodec, flush: _Flush) -> Mapping[Series, Encoded | None]:
         encoded = flush.encoded.get(codec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ticker.columns import Block, Ints
@@ -24,10 +24,10 @@ REMEMBERED_FLUSHES = 64
 SLICE_CLIENTS = 256
 """Clients that are served before sockets, commands and accepting get a turn: some 2 to 5 ms."""
 
-KEPT_BYTES = 1 << 13
+KEPT_BYTES = 1 << 11
 """What may wait in a client's outbox before it is set back: what comes then is kept once for all who are behind."""
 SHARED_BYTES = 1 << 26
-"""What may be kept for all who are behind, before each is given its own part."""
+"""What may be kept for all who are behind, unless another limit is given."""
 NO_LIMIT = 1 << 62
 
 Later = Callable[[Callable[[], None]], object]
@@ -51,13 +51,19 @@ class Hub:
         later: Later = lambda work: work(),
         *,
         is_waited_for: bool = False,
+        shared_bytes: int = SHARED_BYTES,
     ) -> None:
-        """Make a hub without audiences. `is_waited_for`: the feed waits for slow clients, so nobody is set back."""
+        """Make a hub without audiences. `is_waited_for`: the feed waits for slow clients, so nobody is set back.
+
+        `shared_bytes` may be kept for all who are behind. Beyond it each is given its own part, as long as these are no
+        more than as much again; who lacks more than an equal share of that is too slow.
+        """
         self._directory = directory
         self._history = history
         self.ledger = Ledger(directory, history)
         """What those who listen are owed."""
         self._most_kept = NO_LIMIT if is_waited_for else KEPT_BYTES
+        self._shared_bytes = shared_bytes
         self._source = bars.source
         self._later = later
         self._audiences: dict[int, dict[tuple[RowCodec, Parts], Audience]] = defaultdict(dict)
@@ -276,22 +282,32 @@ class Hub:
         """Bring the late ones up to date who can take more, and take them out; return them. Others are owed more."""
         if audience.interval_ms:
             arrived = [outbox for outbox in audience.late if outbox.takes_updates]
-        elif self._backlog.nbytes > SHARED_BYTES:
-            arrived = list(audience.late)
         else:
             arrived = [outbox for outbox in audience.late if outbox.queued <= self._most_kept]
+            if self._backlog.nbytes > self._shared_bytes:
+                arrived += self._part_with(audience, audience.late.keys() - arrived)
         due: dict[int, Share] = {}
         for outbox in arrived:
             position = audience.late.pop(outbox)
+            outbox.settle()
+            if outbox.overflowed:
+                continue
             if position not in due:
                 due[position] = self._due(audience, position)
-            outbox.settle()
             if due[position][0]:
                 _Piece(due[position], [], audience.interval_ms > 0).offer([outbox])
         if not audience.interval_ms:
             for outbox in audience.late:
                 outbox.owe(size)
         return arrived
+
+    def _part_with(self, audience: Audience, late: Collection[Outbox]) -> Collection[Outbox]:
+        """Return who of an audience must be given what they lack; too slow is who lacks more than an equal share."""
+        equal = self._shared_bytes // (max(1, len(self._behind)) * max(1, len(late)))
+        for outbox in late:
+            if outbox.queued + outbox.owed > equal:
+                outbox.overflow()
+        return late
 
     def _release(self, audiences: Iterable[Audience], *, is_offered: bool) -> None:
         """Forget the flushes before which none of these audiences has anybody."""

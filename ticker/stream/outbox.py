@@ -254,6 +254,11 @@ class Outbox:
         self._exempt = min(self._exempt, self.queued)
         self._press()
 
+    def overflow(self) -> None:
+        """Drop what waits and all that comes after: the client is too slow."""
+        self._totals.overflowed += 1
+        self.close()
+
     def close(self) -> None:
         """Forget what waits and take nothing more."""
         self.overflowed = True
@@ -273,8 +278,7 @@ class Outbox:
 
     def _check_limit(self) -> None:
         if self.queued + self.owed > self._limit + self._exempt:
-            self._totals.overflowed += 1
-            self.close()
+            self.overflow()
 
     def _joined(self, data: bytes, rows: int) -> tuple[bytes, int]:
         parts, size = [data], len(data)
