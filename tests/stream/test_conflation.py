@@ -156,7 +156,7 @@ def test_a_sum_beyond_64_bits_is_told_as_a_float() -> None:
 def bars(world: World) -> BarUpdates:
     """Return the updates of bars of one second, which a client listens to."""
     world.connect().subscribe("*", kind="bars", interval_s=1, mode="conflated")
-    return world.hub.bars[Series("bars", 1)]
+    return world.hub.conflation.bars[Series("bars", 1)]
 
 
 def test_the_running_bar_is_due_only_if_it_changed(world: World, bars: BarUpdates) -> None:

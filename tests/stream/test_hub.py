@@ -98,7 +98,7 @@ def test_a_market_without_listeners_encodes_and_remembers_nothing(world: World, 
 
     assert codec.encoded == []
     assert world.hub.intervals_ms == []
-    assert len(world.hub.bars[Series("bars", 1)]) == 0
+    assert len(world.hub.conflation.bars[Series("bars", 1)]) == 0
 
 
 def test_each_interval_ends_for_its_own_clients_only(world: World) -> None:
@@ -194,12 +194,14 @@ def test_what_is_remembered_is_bounded_while_clients_stall(world: World) -> None
         world.advance(0.7)
         world.flush()
         world.hub.conflate(50)
-        most = max(most, len(world.hub._ticks[Series("trades")]), len(world.hub.bars[Series("bars", 1)]))
+        most = max(
+            most, len(world.hub.conflation.ticks[Series("trades")]), len(world.hub.conflation.bars[Series("bars", 1)])
+        )
 
     assert most <= MOST_ENTRIES + 2 * len(peers) + 2
     world.settle_down()
     assert all(count <= 2 for count in updates(peers, MSFT))  # a blocked socket takes one more
-    assert len(world.hub._ticks[Series("trades")]) == 0
+    assert len(world.hub.conflation.ticks[Series("trades")]) == 0
 
 
 def test_what_is_remembered_is_bounded_however_many_flushes_an_interval_has(world: World) -> None:
@@ -210,7 +212,7 @@ def test_what_is_remembered_is_bounded_however_many_flushes_an_interval_has(worl
     for _ in range(1000):
         world.trade("AAPL")
         world.flush()
-        most = max(most, len(world.hub._ticks[Series("trades")]))
+        most = max(most, len(world.hub.conflation.ticks[Series("trades")]))
     world.hub.conflate(5000)
 
     assert most <= 100

@@ -156,7 +156,7 @@ def guarded() -> World:
 def _small_sizes(monkeypatch: pytest.MonkeyPatch, shelf_sizes: Callable[..., None]) -> None:
     shelf_sizes(rows=12, flushes=4, slice_rows=5)
     monkeypatch.setattr("ticker.stream.conflation.MOST_ENTRIES", 1)
-    monkeypatch.setattr("ticker.stream.hub.REMEMBERED_FLUSHES", 3)
+    monkeypatch.setattr("ticker.stream.conflation.REMEMBERED_FLUSHES", 3)
     monkeypatch.setattr("ticker.stream.hub.SLICE_CLIENTS", 1)
 
 

@@ -180,7 +180,7 @@ def _small_sizes(monkeypatch: pytest.MonkeyPatch, shelf_sizes: Callable[..., Non
     """Join blocks and entries, and end slices, so early that a few rows are enough to see it."""
     shelf_sizes(rows=12, flushes=4, slice_rows=5)
     monkeypatch.setattr("ticker.stream.conflation.MOST_ENTRIES", 1)
-    monkeypatch.setattr("ticker.stream.hub.REMEMBERED_FLUSHES", 3)
+    monkeypatch.setattr("ticker.stream.conflation.REMEMBERED_FLUSHES", 3)
     monkeypatch.setattr("ticker.stream.hub.SLICE_CLIENTS", 1)
 
 

@@ -8,7 +8,8 @@ and one that joined in between, or was too slow for the last, just stands elsewh
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -18,12 +19,71 @@ from ticker.columns import Block, Ints
 from ticker.model import Series
 from ticker.stream.bars import Bars
 from ticker.stream.directory import Directory
+from ticker.stream.history import History
 from ticker.stream.runs import merge, updates
 from ticker.stream.shelf import Shelf
 from ticker.stream.tables import Fold, fold_of, join_folds
 
 MOST_ENTRIES = 16
 """Entries beyond those that positions need before neighbours are joined."""
+REMEMBERED_FLUSHES = 64
+"""Flushes after which what clients are due is merged, though no interval has ended."""
+
+
+class Conflation:
+    """What the clients in mode `conflated` are due, of every series that one of them listens to."""
+
+    def __init__(
+        self, directory: Directory, history: History, bars: Bars, positions: Callable[[], Collection[int]]
+    ) -> None:
+        """Begin with nothing; `positions` returns where the clients stand."""
+        self.ticks = {series: TickUpdates() for series in directory.series if series.kind != "bars"}
+        self.bars = {
+            series: BarUpdates(series, directory, bars, history[series])
+            for series in directory.series
+            if series.kind == "bars"
+        }
+        self._updates: Mapping[Series, Updates] = {**self.ticks, **self.bars}
+        self._source = bars.source
+        self._positions = positions
+        self._listeners: Counter[Series] = Counter()
+        self._remembered = 0
+
+    def listen(self, series: Series, one: int) -> None:
+        """Count one more who listens to a series, or with -1 one less."""
+        self._listeners[series] += one
+        if not self._listeners[series]:
+            del self._listeners[series]
+            self._updates[series].keep(())
+
+    def append(self, blocks: Sequence[Block]) -> None:
+        """Take in what a flush numbered: the rows, and which bars these changed."""
+        if not self._listeners:
+            return
+        self._remembered += 1
+        if self._remembered >= REMEMBERED_FLUSHES:
+            self.forget()
+        for block in blocks:
+            if block.series in self.ticks:
+                if self._listeners[block.series]:
+                    self.ticks[block.series].append(block)
+            elif self._listeners[block.series]:
+                self.bars[block.series].append(block)
+            if block.series == self._source:
+                for series, updates in self.bars.items():
+                    if self._listeners[series] and series != block.series:
+                        updates.touch(block)
+
+    def since(self, series: Series, number: int) -> Block | None:
+        """Return, as conflated rows, all that flushes after `number` brought to a series; None if nothing."""
+        return self._updates[series].since(number)
+
+    def forget(self) -> None:
+        """Let go of what no client is due any more."""
+        self._remembered = 0
+        positions = self._positions()
+        for series in self._listeners:
+            self._updates[series].keep(positions)
 
 
 class Updates(Protocol):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from ticker.columns import Block, Ints
@@ -12,15 +12,13 @@ from ticker.protocol.codec import RowCodec
 from ticker.stream.audience import NO_SHARE, Audience, Encoded, Parts, Share, entries_of
 from ticker.stream.backlog import Backlog
 from ticker.stream.bars import Bars
-from ticker.stream.conflation import BarUpdates, TickUpdates, Updates
+from ticker.stream.conflation import Conflation
 from ticker.stream.directory import Directory
 from ticker.stream.history import History
 from ticker.stream.ledger import Ledger
 from ticker.stream.listeners import Listeners
 from ticker.stream.outbox import Entry, Outbox
 
-REMEMBERED_FLUSHES = 64
-"""Flushes after which what conflated clients are due is merged, though no interval has ended."""
 SLICE_CLIENTS = 256
 """Clients that are served before sockets, commands and accepting get a turn: some 2 to 5 ms."""
 
@@ -64,20 +62,12 @@ class Hub:
         """What those who listen are owed."""
         self._most_kept = NO_LIMIT if is_waited_for else KEPT_BYTES
         self._shared_bytes = shared_bytes
-        self._source = bars.source
         self._later = later
         self._audiences: dict[int, dict[tuple[RowCodec, Parts], Audience]] = defaultdict(dict)
         self._listeners: dict[tuple[RowCodec, bool, Series], Listeners] = defaultdict(Listeners)
-        self._ticks = {series: TickUpdates() for series in directory.series if series.kind != "bars"}
-        self.bars = {
-            series: BarUpdates(series, directory, bars, history[series])
-            for series in directory.series
-            if series.kind == "bars"
-        }
-        self._updates: Mapping[Series, Updates] = {**self._ticks, **self.bars}
-        self._conflated: Counter[Series] = Counter()
+        self.conflation = Conflation(directory, history, bars, self._conflated_positions)
+        """What those in mode `conflated` are due."""
         self._number = -1
-        self._remembered = 0
         self._backlog = Backlog(self._encode)
         self._behind: set[Audience] = set()  # those of mode `all` that have late ones
         self._encoded: dict[tuple[RowCodec, Series, int], Encoded | None] = {}
@@ -96,7 +86,7 @@ class Hub:
         self._number = blocks[0].number
         self.ledger.published(blocks)
         self._encoded.clear()
-        self._remember(blocks)
+        self.conflation.append(blocks)
         audiences = self._audiences[0]
         if audiences:
             self._backlog.append(blocks)
@@ -107,7 +97,7 @@ class Hub:
         audiences = self._audiences[interval_ms]
         if audiences:
             self._queue(audiences.values(), self._conflated_line)
-            self._forget()
+            self.conflation.forget()
 
     def serve_late(self) -> None:
         """Bring those of mode `all` up to date who were set back and can take more. To be called with each window."""
@@ -328,7 +318,7 @@ class Hub:
     def _encoded_since(self, codec: RowCodec, series: Series, position: int) -> Encoded | None:
         key = (codec, series, position)
         if key not in self._encoded:
-            block = self._updates[series].since(position)
+            block = self.conflation.since(series, position)
             self._encoded[key] = None if block is None else self._encode(codec, block)
         return self._encoded[key]
 
@@ -346,47 +336,22 @@ class Hub:
         is_running = block.conflated and block.series.kind == "bars"
         return self._history[block.series].next_seqs(block.symbols) if is_running else None
 
-    def _remember(self, blocks: Sequence[Block]) -> None:
-        """Note what conflated clients will be due: the rows, and which bars these changed."""
-        if not self._conflated:
-            return
-        self._remembered += 1
-        if self._remembered >= REMEMBERED_FLUSHES:
-            self._forget()
-        for block in blocks:
-            if block.series in self._ticks:
-                if self._conflated[block.series]:
-                    self._ticks[block.series].append(block)
-            elif self._conflated[block.series]:
-                self.bars[block.series].append(block)
-            if block.series == self._source:
-                for series, updates in self.bars.items():
-                    if self._conflated[series] and series != block.series:
-                        updates.touch(block)
-
-    def _forget(self) -> None:
-        """Let go of what no client is due any more."""
-        self._remembered = 0
+    def _conflated_positions(self) -> set[int]:
+        """Return where those of mode `conflated` stand."""
         positions = set()
-        for audience in self._all_conflated():
-            if audience.members:
-                positions.add(audience.position)
-            positions.update(audience.late.values())
-        for series in self._conflated:
-            self._updates[series].keep(positions)
-
-    def _all_conflated(self) -> Iterable[Audience]:
-        return (each for interval_ms in self.intervals_ms for each in self._audiences[interval_ms].values())
+        for interval_ms in self.intervals_ms:
+            for audience in self._audiences[interval_ms].values():
+                if audience.members:
+                    positions.add(audience.position)
+                positions.update(audience.late.values())
+        return positions
 
     def _count(self, audience: Audience, one: int) -> None:
         conflated = audience.interval_ms > 0
         for series, numbers in audience.parts:
             self._listeners[audience.codec, conflated, series].count(numbers, one)
             if conflated:
-                self._conflated[series] += one
-                if not self._conflated[series]:
-                    del self._conflated[series]
-                    self._updates[series].keep(())
+                self.conflation.listen(series, one)
 
 
 class _Piece(NamedTuple):

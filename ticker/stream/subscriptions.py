@@ -227,7 +227,7 @@ class Subscriptions:
         self._send_merged(each)
         self._end_catch_up(each)
         if slot.interval_ms and slot.series.kind == "bars":
-            running = self._market.hub.bars[slot.series].running(cursor.symbols)
+            running = self._market.hub.conflation.bars[slot.series].running(cursor.symbols)
             if running is not None:
                 self._send(running)
         self._withdraw([slot])
