@@ -68,6 +68,7 @@ class Hub:
         self.conflation = Conflation(directory, history, bars, self._conflated_positions)
         """What those in mode `conflated` are due."""
         self._number = -1
+        self._released = -1
         self._backlog = Backlog(self._encode)
         self._behind: set[Audience] = set()  # those of mode `all` that have late ones
         self._encoded: dict[tuple[RowCodec, Series, int], Encoded | None] = {}
@@ -213,7 +214,9 @@ class Hub:
                 self._release(self._behind, is_offered=True)
                 return
             left -= served
-        if len(self._backlog) > 1:  # an overload: another flush came before all were served
+        if len(self._backlog) > 1 and self._number > self._released:
+            # An overload: another flush came before all were served. Once a flush, since everyone is looked at.
+            self._released = self._number
             self._release((*self._line, *self._behind), is_offered=False)
         self._goes_on = True
         self._later(self._serve)

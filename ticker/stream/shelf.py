@@ -128,10 +128,7 @@ class Shelf:
 
         behind = symbols[past][seqs[past] >= self._tail_from[symbols[past]]]
         if len(behind):
-            # Thousands may resume between two flushes, when all were cut at once: the tail is searched as one block.
-            if self._joined_tail is None:
-                self._joined_tail = merge(self._tail)
-            self._add_state(table, self._joined_tail, positions, behind, self._before_tail, behind)
+            self._add_state(table, self._join_tail(), positions, behind, self._before_tail, behind)
         positions[behind] = -1
         for part in reversed(self._parts):
             if (positions < 0).all():
@@ -145,14 +142,13 @@ class Shelf:
 
     def blocks_after(self, number: int) -> Iterator[Block]:
         """Yield, oldest first, the blocks with what flushes after `number` numbered (and perhaps rows before that)."""
-        newer = [part.block for part in self._parts if part.block.number > number]
-        yield from (*newer, *(block for block in self._tail if block.number > number))
+        yield from [block for block in self._blocks() if block.number > number]
 
     def number_before(self, positions: Ints) -> int:
         """Return a flush number behind which lie all rows from `positions` (by symbol number) on."""
         wanted = np.flatnonzero(positions < self._next)
         left = int((self._next[wanted] - positions[wanted]).sum())
-        blocks = [*(part.block for part in self._parts), *self._tail]
+        blocks = self._blocks()
         for i in range(len(blocks) - 1, -1, -1):
             if left <= 0:
                 return blocks[i].number
@@ -179,8 +175,7 @@ class Shelf:
         """Join the blocks of the last flushes."""
         if not self._tail:
             return
-        units = None if self.series.kind == "bars" else self._directory.time_units(np.arange(len(self._directory)))
-        block = merge(self._tail, units)
+        block = self._join_tail()
         self.nbytes -= sum(each.nbytes for each in self._tail)
         symbols = np.unique(block.symbols)
         before = None
@@ -218,6 +213,19 @@ class Shelf:
             self.settle(now_s)
         while self._parts and (now_s - self._parts[0].stored_s > age_s or self._is_beyond_limit(self._parts[0].block)):
             self.evict(now_s)
+
+    def _blocks(self) -> list[Block]:
+        """Return all blocks, oldest first."""
+        tail = self._tail if self._joined_tail is None else [self._joined_tail]
+        return [*(part.block for part in self._parts), *tail]
+
+    def _join_tail(self) -> Block:
+        """Return the tail as one block, made once between two flushes: thousands may resume there, all cut at once."""
+        if self._joined_tail is None:
+            is_bars = self.series.kind == "bars"
+            units = None if is_bars else self._directory.time_units(np.arange(len(self._directory)))
+            self._joined_tail = merge(self._tail, units)
+        return self._joined_tail
 
     def _is_beyond_limit(self, block: Block) -> bool:
         return self._row_limit is not None and bool((ends_of(block) <= self.first_seqs(block.symbols)).all())
