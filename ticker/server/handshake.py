@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tornado.iostream import IOStream
+from tornado.util import ObjectDict
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
 
@@ -46,3 +47,5 @@ class _Handshake(WebSocketProtocol13):
     async def _receive_frame_loop(self) -> None:
         if not self.stream.closed():  # the peer may be gone already; and in HTTP/1.0 an answer is the end
             self.handler.hand_over(self.stream)
+        # What is left of the request is gone at once, not when the garbage collector finds that it lives for itself.
+        self.handler.ui, self.handler.ws_connection = ObjectDict(), None

@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketProtocol13
@@ -39,6 +39,16 @@ LINGER_BYTES = 1 << 26
 _CLOSE = 0x8
 _OURS = (CloseCode.PROTOCOL_ERROR, CloseCode.BAD_TEXT, CloseCode.UNFINISHED, CloseCode.TOO_BIG)
 """Codes for what is wrong with frames, whatever is in them."""
+
+
+class _Nobody:
+    """Whom a connection reports to that has ended; what is still written is of no interest."""
+
+    def watch(self, written: asyncio.Future[None]) -> None:
+        """Do nothing."""
+
+
+NOBODY: Any = _Nobody()
 
 
 class Inward(WebSocketProtocol13):
@@ -89,6 +99,7 @@ class Inward(WebSocketProtocol13):
             self._abort()
         finally:
             handler.on_ws_connection_close(self.close_code, self.close_reason)
+            self.handler = NOBODY  # so that both are gone at once, not when the garbage collector finds them
 
     async def _read_bytes(self, n: int) -> bytes:
         data = await super()._read_bytes(n)

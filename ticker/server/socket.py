@@ -112,6 +112,8 @@ class StreamSocket:
         """Forget the client: the connection is gone."""
         self.session.close()
         self._forget(self)
+        if self._stream.error is not None:
+            self._stream.error.__traceback__ = None  # its frames hold the stream, which holds the error
 
     def log_exception(
         self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None

@@ -126,10 +126,11 @@ class Outbox:
     )
 
     def __init__(self, limit: int, pressure: Pressure, totals: Totals | None = None) -> None:
-        self.send: Callable[[bytes], int] = _takes_nothing
-        self.write: Callable[[bytes, int], int] = lambda data, taken: len(data)
-        self.unsent: Callable[[], int] = _nothing
+        self.send: Callable[[bytes], int]
+        self.write: Callable[[bytes, int], int]
+        self.unsent: Callable[[], int]
         """Asks the socket how many bytes it has taken that it cannot send yet, since the peer reads too slowly."""
+        self._detach()
         self.blocked = False
         self.overflowed = False
         """Whether more than `limit` bytes wanted to wait: they were dropped, as is all that comes after, and the client
@@ -267,6 +268,11 @@ class Outbox:
         self._queue = _NOTHING
         self.queued = self._exempt = self.owed = 0
         self._press()
+        self._detach()
+
+    def _detach(self) -> None:
+        """Know no socket: who has closed shall be gone at once, not when the garbage collector finds it."""
+        self.send, self.write, self.unsent = _takes_nothing, _drops, _nothing
 
     def _keep(self, data: bytes, rows: int) -> None:
         if self._queue is _NOTHING:
@@ -317,6 +323,11 @@ class Outbox:
 def _nothing() -> int:
     """Stand in for a socket that doesn't tell."""
     return 0
+
+
+def _drops(data: bytes, taken: int) -> int:
+    """Stand in for a socket that there isn't."""
+    return len(data)
 
 
 def _takes_nothing(data: bytes) -> int:
