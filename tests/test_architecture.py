@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ticker.model": set(),
     "ticker.clock": set(),
     "ticker.logs": set(),
+    "ticker.selector": set(),
     "ticker.columns": {"ticker.model"},
     "ticker.summary": {"ticker.model", "ticker.columns"},
     "ticker.feed": {"ticker.model", "ticker.columns", "ticker.clock"},

@@ -27,6 +27,7 @@ from ticker.config import Environment, Parser, Settings, UsageError, add_options
 from ticker.feed import FatalFeedError, Feed
 from ticker.journal import JournalError
 from ticker.logs import start_logging
+from ticker.selector import new_event_loop
 
 log = logging.getLogger(__name__)
 
@@ -149,8 +150,11 @@ def serve(settings: Settings, feed: Feed, clock: Clock, make_node: NodeFactory |
     try:
         # Asked before the feed reads its files, so that nobody waits for that in vain.
         socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        with _Signals(rereads=settings.rereads, stop_s=settings.drain_s + STOP_MARGIN_S) as signals:
-            asyncio.run(_serve(lambda: make_node(settings, feed, clock), signals))
+        with (
+            _Signals(rereads=settings.rereads, stop_s=settings.drain_s + STOP_MARGIN_S) as signals,
+            asyncio.Runner(loop_factory=new_event_loop) as runner,
+        ):
+            runner.run(_serve(lambda: make_node(settings, feed, clock), signals))
     except (FatalFeedError, JournalError) as error:
         complain(str(error))
     except OSError as error:
