@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ticker.clock": set(),
     "ticker.logs": set(),
     "ticker.selector": set(),
+    "ticker.signals": set(),
     "ticker.columns": {"ticker.model"},
     "ticker.summary": {"ticker.model", "ticker.columns"},
     "ticker.feed": {"ticker.model", "ticker.columns", "ticker.clock"},
