@@ -73,6 +73,14 @@ def errors() -> Iterator[list[logging.LogRecord]]:
     root.removeHandler(handler)
 
 
+@pytest.fixture
+def failures_are_expected(errors: list[logging.LogRecord]) -> Iterator[None]:
+    """See that the test has provoked errors, whatever they say."""
+    yield
+    assert errors
+    errors.clear()
+
+
 @pytest.fixture(autouse=True)
 def _no_unexpected_errors(errors: list[logging.LogRecord]) -> Iterator[None]:
     yield

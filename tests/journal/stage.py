@@ -198,3 +198,27 @@ def seen(stage: Stage) -> dict[str, Any]:
         name: column[stage.days.checkpoint()["present"]].tolist() for name, column in stage.days.checkpoint().items()
     }
     return found
+
+
+@contextmanager
+def another_boot() -> Iterator[None]:
+    """Meanwhile, the machine was started anew."""
+    with (
+        mock.patch("ticker.journal.past.boot_id", return_value="another"),
+        mock.patch("ticker.journal.journal.boot_id", return_value="another"),
+    ):
+        yield
+
+
+def has_gone_on(stage: Stage) -> bool:
+    """Tell whether a stage knows rows of another one before it: a new epoch knows none."""
+    assert not stage.offered
+    return stage.batcher.flushes > 0
+
+
+def traded(path: Path, times: int = 3, **options: object) -> Stage:
+    """Return a stage with a journal that has had some trades."""
+    stage = Stage(path, **options)  # type: ignore[arg-type]
+    for price in range(times):
+        stage.trade("AAPL", price + 1)
+    return stage

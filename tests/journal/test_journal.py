@@ -1,15 +1,12 @@
-"""When an epoch goes on and when a new one begins; what a journal may occupy, and what becomes of a full disk."""
+"""When an epoch goes on and when a new one begins; what a journal may occupy, and whose it is."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -17,61 +14,26 @@ from unittest import mock
 import pyarrow as pa
 import pytest
 
-from tests.journal.stage import EPOCH, INSTRUMENTS, SERIES, Killed, Stage, killed_after, rows_of, seen
+from tests.journal.stage import (
+    EPOCH,
+    INSTRUMENTS,
+    SERIES,
+    Stage,
+    another_boot,
+    has_gone_on,
+    rows_of,
+    seen,
+    traded,
+)
 from ticker.clock import ManualClock
 from ticker.feed import Feed, Replay
 from ticker.journal import JournalError
 from ticker.journal.boot import boot_id
 from ticker.journal.folder import Folder
-from ticker.journal.segment import Segment
 from ticker.model import Instrument, Series
 from ticker.stream.alpaca_days import Days
 
 Logs = pytest.LogCaptureFixture
-
-
-@pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Return `full_disk(size)`: from now on there is room for so many bytes."""
-
-    def fill(size: int) -> None:
-        left = size
-
-        def write_some(fd: int, data: memoryview) -> int:
-            nonlocal left
-            if not left:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            taken = os.write(fd, data[:left])
-            left -= taken
-            return taken
-
-        monkeypatch.setattr("ticker.journal.segment.write_some", write_some)
-
-    return fill
-
-
-@contextmanager
-def another_boot() -> Iterator[None]:
-    """Meanwhile, the machine was started anew."""
-    with (
-        mock.patch("ticker.journal.past.boot_id", return_value="another"),
-        mock.patch("ticker.journal.journal.boot_id", return_value="another"),
-    ):
-        yield
-
-
-def has_gone_on(stage: Stage) -> bool:
-    """Tell whether a stage knows rows of another one before it: a new epoch knows none."""
-    assert not stage.offered
-    return stage.batcher.flushes > 0
-
-
-def traded(path: Path, times: int = 3, **options: object) -> Stage:
-    """Return a stage with a journal that has had some trades."""
-    stage = Stage(path, **options)  # type: ignore[arg-type]
-    for price in range(times):
-        stage.trade("AAPL", price + 1)
-    return stage
 
 
 # The same epoch
@@ -181,257 +143,6 @@ def test_what_a_crash_of_the_machine_left_of_a_flush_that_nobody_was_offered_is_
 
 def test_the_boot_id_is_the_same_until_the_machine_is_started_anew() -> None:
     assert boot_id() == boot_id() != ""
-
-
-# What is damaged
-
-
-@pytest.mark.parametrize("name", ["commits", "trades.arrows", "symbols.arrows"])
-@pytest.mark.parametrize("place", [0.0, 0.3, 0.5, 0.9])
-def test_a_byte_that_is_another_in_the_newest_segment_begins_a_new_epoch(
-    tmp_path: Path, name: str, place: float, caplog: Logs
-) -> None:
-    traded(tmp_path, times=20).kill()
-    path = tmp_path / f"00000001.{name}"
-    data = bytearray(path.read_bytes())
-    data[int(place * len(data))] ^= 0x10
-    path.write_bytes(data)
-
-    stage = Stage(tmp_path)
-
-    assert not has_gone_on(stage)
-    assert "a new epoch begins" in caplog.text
-
-
-@pytest.mark.parametrize("name", ["commits", "trades.arrows"])
-def test_a_file_that_is_gone_begins_a_new_epoch(tmp_path: Path, name: str) -> None:
-    traded(tmp_path).kill()
-    (tmp_path / f"00000001.{name}").unlink()
-
-    assert not has_gone_on(Stage(tmp_path))
-
-
-def test_a_damaged_older_segment_costs_history_but_not_the_epoch(tmp_path: Path, caplog: Logs) -> None:
-    with mock.patch("ticker.journal.journal.SEGMENT_FLUSHES", 1), mock.patch("ticker.journal.journal.HEAD_SHARE", 0):
-        traded(tmp_path).kill()
-        path = tmp_path / "00000002.trades.arrows"
-        data = bytearray(path.read_bytes())
-        data[-9] ^= 1
-        path.write_bytes(data)
-
-        stage = Stage(tmp_path)
-
-    shelf = stage.history[Series("trades")]
-    assert has_gone_on(stage)
-    assert (shelf.first_seqs(stage.everyone)[0], shelf.next_seqs(stage.everyone)[0]) == (2, 3)
-    assert "the history begins behind it" in caplog.text
-
-
-def test_a_torn_tail_is_told_and_what_is_left_can_be_read_by_others(tmp_path: Path, caplog: Logs) -> None:
-    traded(tmp_path).kill()
-    for name in ("trades.arrows", "commits"):
-        with (tmp_path / f"00000001.{name}").open("ab") as file:
-            file.write(b"\xff\xff\xff\xff\x10")
-
-    stage = Stage(tmp_path)
-
-    assert has_gone_on(stage)
-    assert "10 bytes of it are cut off" in caplog.text
-    with pa.ipc.open_stream((tmp_path / "00000001.trades.arrows").read_bytes()) as stream:
-        assert stream.read_all().column("price").to_pylist() == [1, 2, 3]
-
-
-@pytest.mark.parametrize(("size", "is_killed_again"), [(0, False), (10, False), (27, True), (300, True)])
-def test_a_segment_that_was_killed_while_it_began_is_as_if_it_had_never_been(
-    tmp_path: Path, size: int, is_killed_again: bool, caplog: Logs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    traded(tmp_path).kill()
-    monkeypatch.setattr(Folder, "_take_lock", mock.Mock())  # which the system takes from a process that was killed
-    with killed_after(size), pytest.raises(Killed):
-        Stage(tmp_path)
-    if is_killed_again:  # when it has removed one file of those that are left
-        left, real = [False, True], Path.unlink
-        monkeypatch.setattr(Path, "unlink", lambda path, missing_ok: real(path) if left.pop() else _be_killed())
-        with pytest.raises(Killed):
-            Stage(tmp_path)
-        monkeypatch.setattr(Path, "unlink", real)
-
-    stage = Stage(tmp_path)
-
-    assert has_gone_on(stage)
-    assert Folder(tmp_path).numbers == [1, 2]
-    assert caplog.text == ""
-
-
-def _be_killed() -> None:
-    raise Killed
-
-
-def test_files_that_cannot_be_read_are_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    traded(tmp_path).kill()
-    denied = OSError(errno.EACCES, os.strerror(errno.EACCES), "00000001.commits")
-    monkeypatch.setattr(Path, "read_bytes", mock.Mock(side_effect=denied))
-
-    with pytest.raises(JournalError, match=r"cannot be read \(Permission denied: 00000001.commits\)"):
-        Stage(tmp_path)
-
-
-# A full disk
-
-
-@pytest.mark.parametrize("room", [0, 10, 700, 900])
-def test_a_full_disk_ends_the_journal_and_not_the_server(
-    tmp_path: Path, room: int, full_disk: Callable[[int], None], errors: list[logging.LogRecord]
-) -> None:
-    stage = traded(tmp_path)
-    full_disk(room)
-
-    for _ in range(5):
-        stage.trade("MSFT")
-
-    assert stage.journal is not None
-    assert stage.journal.failed
-    assert len(stage.offered) == 8
-    assert [record.getMessage().partition(":")[0] for record in errors] == [
-        "the journal has ended, and the server goes on without"
-    ]
-    errors.clear()
-
-
-def test_after_a_full_disk_a_new_epoch_begins(
-    tmp_path: Path,
-    full_disk: Callable[[int], None],
-    errors: list[logging.LogRecord],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: Logs,
-) -> None:
-    stage = traded(tmp_path)
-    full_disk(0)
-    stage.trade("AAPL", 4)
-    stage.kill()
-    monkeypatch.undo()
-    errors.clear()
-
-    stage = Stage(tmp_path)
-    assert not has_gone_on(stage)
-    stage.trade("AAPL", 5)
-    stage.kill()
-    caplog.clear()
-
-    assert has_gone_on(Stage(tmp_path))
-    assert caplog.text == "", "an epoch that is over is no damage"
-
-
-def test_after_a_full_disk_a_new_epoch_begins_even_where_its_first_line_cannot_be_written_over(
-    tmp_path: Path, full_disk: Callable[[int], None], errors: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage = traded(tmp_path)
-    full_disk(0)
-    monkeypatch.setattr(os, "pwrite", mock.Mock(side_effect=OSError(errno.ENOSPC, "full")))
-    stage.trade("AAPL", 4)
-    stage.kill()
-    monkeypatch.undo()
-    errors.clear()
-
-    assert len(stage.offered) == 4
-    assert not has_gone_on(Stage(tmp_path))
-
-
-def test_a_full_disk_between_two_segments_ends_the_journal(
-    tmp_path: Path, full_disk: Callable[[int], None], errors: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with mock.patch("ticker.journal.journal.SEGMENT_FLUSHES", 4), mock.patch("ticker.journal.journal.HEAD_SHARE", 0):
-        stage = traded(tmp_path)
-        full_disk(2000)  # for a flush, and a part of the next segment's head
-        stage.trade("AAPL", 4)
-        stage.trade("AAPL", 5)
-        stage.kill()
-        monkeypatch.undo()
-        errors.clear()
-
-        assert len(stage.offered) == 5
-        assert not has_gone_on(Stage(tmp_path))
-
-
-def test_what_can_neither_be_written_nor_be_noted_is_not_offered_and_stops_the_server(
-    tmp_path: Path, full_disk: Callable[[int], None], errors: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage = traded(tmp_path)
-    full_disk(0)
-    monkeypatch.setattr(Segment, "mark_as_ended", mock.Mock(side_effect=OSError(errno.EIO, "broken")))
-
-    for _ in range(2):
-        with pytest.raises(JournalError):
-            stage.trade("AAPL", 4)
-
-    assert stage.stuck == 1
-    assert len(stage.offered) == 3
-    assert [record.levelname for record in errors] == ["CRITICAL"]
-    errors.clear()
-
-
-# When it is forced to the disk
-
-
-@pytest.fixture
-def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the descriptors that were forced to the disk so far."""
-    found: list[int] = []
-    monkeypatch.setattr("ticker.journal.segment._sync", found.append)
-    return found
-
-
-def test_each_flush_is_on_the_disk_before_it_is_offered_if_that_is_asked_for(tmp_path: Path, synced: list[int]) -> None:
-    stage = Stage(tmp_path, fsync_s=0)
-    synced.clear()
-    order: list[str] = []
-    stage.days._hand_on = lambda blocks: order.append(f"offered after {len(synced)}")
-
-    stage.trade()
-    stage.trade()
-
-    assert order == ["offered after 2", "offered after 4"]  # the trades and the commits, each time
-
-
-async def test_what_was_written_is_forced_to_the_disk_each_second(
-    tmp_path: Path, synced: list[int], until: Callable[..., object]
-) -> None:
-    clock = ManualClock()
-    stage = Stage(tmp_path, clock=clock)
-    assert stage.journal is not None
-    task = asyncio.create_task(stage.journal.sync_on_time())
-    synced.clear()
-    stage.trade()
-
-    await clock.advance(0.9)
-    before = len(synced)
-    await clock.advance(0.2)
-    await until(lambda: len(synced) == 2)  # type: ignore[misc]
-    await until(lambda: clock._sleepers)  # type: ignore[misc]
-    await clock.advance(1.0)
-    await until(lambda: clock._sleepers)  # type: ignore[misc]
-
-    assert before == 0
-    assert len(synced) == 2, "nothing was written since"
-    task.cancel()
-
-
-async def test_a_disk_that_fails_when_forced_ends_the_journal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: list[logging.LogRecord], until: Callable[..., object]
-) -> None:
-    clock = ManualClock()
-    stage = Stage(tmp_path, clock=clock)
-    journal = stage.journal
-    assert journal is not None
-    task = asyncio.create_task(journal.sync_on_time())
-    stage.trade()
-    monkeypatch.setattr("ticker.journal.segment._sync", mock.Mock(side_effect=OSError(errno.EIO, "broken")))
-
-    await clock.advance(1.1)
-    await until(lambda: journal.failed)  # type: ignore[misc]
-
-    await task
-    assert "the journal has ended" in errors.pop().getMessage()
 
 
 # Which version wrote it

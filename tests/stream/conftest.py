@@ -277,6 +277,15 @@ class World:
         self.batcher.emit(Ticks(kind, (symbol,), np.zeros(1, np.int64), columns))
 
 
+def heartbeats_in(world: World, peer: Peer, seconds: int) -> int:
+    """Let seconds pass as the server does; return how many heartbeats came."""
+    before = len(peer.reader.of_type("heartbeat"))
+    for _ in range(seconds):
+        world.advance(1)
+        peer.session.tick(world.now_s)
+    return len(peer.reader.of_type("heartbeat")) - before
+
+
 @pytest.fixture
 def world() -> World:
     """Return a small market with ample history."""
