@@ -15,7 +15,9 @@ import argparse
 import contextlib
 import gzip
 import socket
+import ssl
 import sys
+import tempfile
 import threading
 import time
 import zlib
@@ -25,11 +27,14 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for harness.py, figures.py
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))  # for tests
 
 import msgpack
 from figures import Figure, Measured, arguments, save, take_turns
 from harness import Clients, Server, VoidError, masked, running, subscribe
 from trial import tracebacks
+
+from tests.server import certificates
 
 MANY = 1_000_000
 PATIENCE_S = 60.0
@@ -164,7 +169,19 @@ def gzipped_body(port: int) -> None:
 
 def half_open(port: int, count: int) -> None:
     """Handshakes that get on by a byte a second."""
-    request = f"GET /stream HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX-Slow: ".encode() + b"x" * 1000
+    trickle(port, count, f"GET /stream HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX-Slow: ".encode() + b"x" * 1000)
+
+
+def half_open_by_tls(port: int, count: int) -> None:
+    """The same before the handshake, when TLS is agreed on."""
+    hello = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="localhost").do_handshake()
+    trickle(port, count, hello.read())
+
+
+def trickle(port: int, count: int, request: bytes) -> None:
+    """Send a byte of the request a second on so many connections, until all have ended."""
     socks = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
     for at in range(round(PATIENCE_S)):
         for sock in list(socks):
@@ -241,6 +258,21 @@ def measure(args: argparse.Namespace, what: Callable[[int], None]) -> Measured:
     return _told(counted, seconds=seconds, grown_mib=watch.grown_mib, faults=faults)
 
 
+def measure_tls(args: argparse.Namespace) -> Measured:
+    """Let the attack on TLS come to its end; there are no neighbours, who speak none."""
+    with tempfile.TemporaryDirectory() as folder:
+        certificate, key = certificates.make(Path(folder))
+        with running(Server.of_ours("--feed", "simulated", "--tls-cert", certificate, "--tls-key", key)) as server:
+            time.sleep(SETTLED_S)
+            watch, began_s = Watch(server), time.monotonic()
+            half_open_by_tls(server.port, args.half_open)
+            seconds = time.monotonic() - began_s
+            watch.end()
+            faults = tracebacks(server)
+    shown = f"seconds {seconds:.2f}, grown_mib {watch.grown_mib:.2f}, faults {faults}"
+    return {"seconds": seconds, "grown_mib": watch.grown_mib, "faults": faults, "shown": shown}
+
+
 def measure_flood(args: argparse.Namespace, name: str | None) -> Measured:
     """Let one client send as fast as it can; without a name nobody does."""
     with street() as (server, neighbours):
@@ -272,13 +304,14 @@ def _told(counted: Measured, **more: float) -> Measured:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, and write soak_bombs.json."""
-    ends = attacks(args.half_open)
+    ends, by_tls = attacks(args.half_open), f"{args.half_open:,} handshakes of a byte a second by TLS"
     contenders: dict[str, Callable[[], Measured]] = {"nobody": partial(measure_flood, args, None)}
     contenders |= {name: partial(measure, args, what) for name, what in ends.items()}
+    contenders[by_tls] = partial(measure_tls, args)
     contenders |= {f"flood: {name}": partial(measure_flood, args, name) for name in FLOODS}
     turns = take_turns(contenders, args.rounds)
     figures = []
-    for name in ends:
+    for name in (*ends, by_tls):
         most = args.half_open if "handshakes" in name else 1
         pairs = zip(turns.values(name, "grown_mib"), turns.values("nobody", "grown_mib"), strict=False)
         grown = [max(0.0, with_them - without) / most for with_them, without in pairs]
