@@ -15,7 +15,7 @@ audit:
 
 test:
 	sh .ci/setup test
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 3
 
 bench:
 	sh .ci/setup

@@ -14,7 +14,7 @@ def test_everyone_gets_every_row_once_in_order_and_right_whatever_they_do() -> N
     measured = order.measure(order.parser().parse_args(options))
 
     assert measured["kinds"] == {}
-    assert min(measured[what] for what in ("delivered", "merged", "alpaca_rows", "values")) > 1000
+    assert min(measured[what] for what in ("delivered", "merged", "alpaca_rows", "values")) > 100
     assert measured["missed"] == 0
     assert min(measured["did"][what] for what in ("subscribe", "unsubscribe", "resumed", "stall", "left by rst")) > 0
 
