@@ -268,7 +268,7 @@ async def converse(url: str, path: str, headers: Mapping[str, str], pieces: Iter
             if not head.startswith(b"HTTP/1.1 101 "):
                 raise WrongError(f"no handshake: {head!r}")
             answer = bytearray()
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError):  # ENOTCONN too: a server may have reset it by then
                 for data in pieces:
                     writer.write(data)
                     await writer.drain()
