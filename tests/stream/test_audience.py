@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 
 from tests.stream.conftest import CODECS, EPOCH, INSTRUMENTS, TRADES, Run, block_of
 from tests.stream.reference import frames
 from ticker.model import Series
-from ticker.protocol.codec import Codec
+from ticker.protocol.alpaca_json import JsonAlpacaCodec
+from ticker.protocol.alpaca_msgpack import MsgpackAlpacaCodec
+from ticker.protocol.codec import Codec, RowCodec
 from ticker.stream.audience import Audience, Encoded
 from ticker.stream.directory import Directory
 from ticker.stream.outbox import Entry, Outbox, Pressure
+from ticker.stream.packed import Store
 
 QUOTES = Series("quotes")
 ONE, TWO = (1, 18931, 100), (2, 18932, 100)
+MAKERS: list[Callable[[Directory], RowCodec]] = [
+    *(lambda _, codec=codec: codec for codec in CODECS),
+    *(partial(codec, "us_equity") for codec in (JsonAlpacaCodec, MsgpackAlpacaCodec)),
+]
 
 
 @pytest.fixture
@@ -73,6 +81,23 @@ def test_symbols_that_appeared_after_a_block_was_encoded_have_nothing_in_it(dire
     _, rows, _ = audience.joined({TRADES: block})
 
     assert rows == 1
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["msgpack", "json", "alpaca json", "alpaca msgpack"])
+@pytest.mark.parametrize("numbers", [(0,), (1,), (0, 1, 2), (0, 2, 40), None])
+def test_a_block_that_is_packed_gives_everyone_the_same(
+    directory: Directory, make: Callable[[Directory], RowCodec], numbers: tuple[int, ...] | None
+) -> None:
+    codec = make(directory)
+    audience = Audience(codec, 0, ((TRADES, numbers),), -1)
+    block = Encoded(codec, block_of(0, [(0, 5, 0, [ONE]), (0, 8, 2, [TWO]), (2, 7, 0, [ONE, TWO])]), directory)
+    before = audience.joined({TRADES: block})
+
+    nbytes = block.pack(Store())
+
+    assert audience.joined({TRADES: block}) == before
+    assert before[1] in (0, 2, 4)
+    assert nbytes < 1000
 
 
 def test_the_oldest_position_counts_those_who_are_late() -> None:
