@@ -15,7 +15,7 @@ import selectors
 import sys
 
 AT_ONCE = 64
-"""Descriptors that are served before others get a turn: some 20 ms where each brings a command."""
+"""Descriptors that are served before others get a turn: some 10 ms where each brings a `subscribe`."""
 
 if sys.platform == "linux":
 

@@ -270,7 +270,9 @@ class _Counted(Collector):
         ):
             yield GaugeMetricFamily(f"tickercast_{name}", text, value=value)
         yield CounterMetricFamily(
-            "tickercast_outbox_overflows", "Outboxes that passed --outbox-mib.", value=totals.overflowed
+            "tickercast_outbox_overflows",
+            "Outboxes that passed --outbox-mib, or a share of --backlog-mib.",
+            value=totals.overflowed,
         )
 
     def _kept(self) -> Iterator[Metric]:

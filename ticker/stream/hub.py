@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from ticker.columns import Block, Ints
@@ -275,10 +275,11 @@ class Hub:
         """Bring the late ones up to date who can take more, and take them out; return them. Others are owed more."""
         if audience.interval_ms:
             arrived = [outbox for outbox in audience.late if outbox.takes_updates]
+        elif self._backlog.nbytes > self._shared_bytes:
+            self._end_too_slow(audience)
+            arrived = list(audience.late)
         else:
             arrived = [outbox for outbox in audience.late if outbox.queued <= self._most_kept]
-            if self._backlog.nbytes > self._shared_bytes:
-                arrived += self._part_with(audience, audience.late.keys() - arrived)
         due: dict[int, Share] = {}
         for outbox in arrived:
             position = audience.late.pop(outbox)
@@ -294,13 +295,12 @@ class Hub:
                 outbox.owe(size)
         return arrived
 
-    def _part_with(self, audience: Audience, late: Collection[Outbox]) -> Collection[Outbox]:
-        """Return who of an audience must be given what they lack; too slow is who lacks more than an equal share."""
-        equal = self._shared_bytes // (max(1, len(self._behind)) * max(1, len(late)))
-        for outbox in late:
-            if outbox.queued + outbox.owed > equal:
+    def _end_too_slow(self, audience: Audience) -> None:
+        """Let those overflow who take nothing and lack more than an equal share of what all may be given."""
+        equal = self._shared_bytes // (max(1, len(self._behind)) * len(audience.late))
+        for outbox in audience.late:
+            if outbox.queued > self._most_kept and outbox.queued + outbox.owed > equal:
                 outbox.overflow()
-        return late
 
     def _release(self, audiences: Iterable[Audience], *, is_offered: bool) -> None:
         """Forget the flushes before which none of these audiences has anybody."""

@@ -46,7 +46,7 @@ class Packed:
         frames = list(frames)
         data = b"".join(frames)
         self._chunk, start = store.keep(data)
-        self._bounds = packed_ints([*accumulate(map(len, frames), initial=start)], store)
+        self._bounds = packed_ints(accumulate(map(len, frames), initial=start), store)
         self.nbytes = len(data) + self._bounds.nbytes
 
     def __len__(self) -> int:

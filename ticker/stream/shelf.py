@@ -7,7 +7,6 @@ that plus a part of one block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -140,9 +139,9 @@ class Shelf:
             positions[found] = -1
         return table.present[symbols], table.get(symbols)
 
-    def blocks_after(self, number: int) -> Iterator[Block]:
-        """Yield, oldest first, the blocks with what flushes after `number` numbered (and perhaps rows before that)."""
-        yield from [block for block in self._blocks() if block.number > number]
+    def blocks_after(self, number: int) -> list[Block]:
+        """Return, oldest first, the blocks with what flushes after `number` numbered (and perhaps rows before that)."""
+        return [block for block in self._blocks() if block.number > number]
 
     def number_before(self, positions: Ints) -> int:
         """Return a flush number behind which lie all rows from `positions` (by symbol number) on."""
